@@ -1,0 +1,1 @@
+"""What agents, worker and trainer agree on: events, rows, topics, settings. Pure: no I/O."""

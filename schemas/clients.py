@@ -1,0 +1,59 @@
+"""Settings of librdkafka clients: pure functions of ours to Kafka's names."""
+
+from schemas.settings import KafkaSettings
+from schemas.topics import MAX_ROW_BYTES
+
+ClientConfig = dict[str, str | int | float | bool]
+
+
+def connection(settings: KafkaSettings) -> ClientConfig:
+    """What every client needs: brokers and security."""
+    wanted: dict[str, str | None] = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "security.protocol": settings.security_protocol,
+        "sasl.mechanism": settings.sasl_mechanism,
+        "sasl.username": settings.sasl_username,
+        "sasl.password": settings.sasl_password,
+        "ssl.ca.location": settings.ssl_ca_location,
+        "ssl.certificate.location": settings.ssl_certificate_location,
+        "ssl.key.location": settings.ssl_key_location,
+        "ssl.key.password": settings.ssl_key_password,
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def producer(settings: KafkaSettings) -> ClientConfig:
+    """Idempotent, every in-sync replica acknowledges, keys placed as Java's clients place them.
+
+    librdkafka's own partitioner (CRC32) would put a run on another partition than every other
+    client of the ecosystem does.
+    """
+    return connection(settings) | {
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+        "compression.type": "lz4",
+        "linger.ms": 5,
+        "message.max.bytes": MAX_ROW_BYTES,
+        "queue.buffering.max.messages": 500_000,
+        "delivery.timeout.ms": 120_000,
+    }
+
+
+def reader(settings: KafkaSettings, *, group: str) -> ClientConfig:
+    """A consumer by assignment: nothing is committed unless asked for, a lost offset is an error.
+
+    `group` is only a name here: no membership, no rebalances.
+    """
+    return connection(settings) | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+        "enable.partition.eof": True,
+        "allow.auto.create.topics": False,
+        "queued.max.messages.kbytes": 32_768,
+        "fetch.message.max.bytes": MAX_ROW_BYTES,
+    }

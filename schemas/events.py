@@ -1,0 +1,195 @@
+"""The events that agents send, and the one decoder that decides which bytes are an event.
+
+Contract, section 3. Unknown fields are ignored, so that newer agents do not break older workers.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from schemas.errors import InvalidRecord
+
+INVALID_EVENT = "invalid_event"
+
+# The largest whole number that every JSON implementation reads exactly (RFC 8259, section 6).
+MAX_SAFE_INTEGER = 2**53 - 1
+
+RunId = Annotated[
+    str, Meta(min_length=1, max_length=256, description="One run; also the record's key.")
+]
+Time = Annotated[datetime, Meta(tz=True, description="When it happened (RFC 3339).")]
+AttemptNumber = Annotated[
+    int,
+    Meta(ge=1, le=MAX_SAFE_INTEGER, description="Order of the attempts of one strategy, from 1."),
+]
+Score = Annotated[
+    float, Meta(ge=0, description="What the attempt achieved; above 0 only if it ran.")
+]
+Fault = Annotated[
+    Literal["infrastructure", "cancelled"],
+    Meta(description="Why the attempt tells nothing about the agent: it is void."),
+]
+
+
+class Message(Struct, frozen=True):
+    """One chat message."""
+
+    role: str
+    content: str
+
+
+class Prompts(Struct, frozen=True):
+    """The four parts of the full prompt, joined in this order."""
+
+    system_plist: list[Message]
+    basic_env_plist: list[Message]
+    special_egc_req_plist: list[Message]
+    strat_code_req_plist: list[Message]
+
+    def full(self) -> list[Message]:
+        """The contract's FULL: all messages in order."""
+        return (
+            self.system_plist
+            + self.basic_env_plist
+            + self.special_egc_req_plist
+            + self.strat_code_req_plist
+        )
+
+
+class RunStarted(Struct, tag_field="type", tag="run.started", frozen=True):
+    """An agent began to work on a task."""
+
+    run_id: RunId
+    time: Time
+    prompts: Prompts
+    new_sp_egc_s: list[str] | None = None
+    agent_id: str | None = None
+    task_id: str | None = None
+    policy_id: str | None = None
+    event_id: str | None = None
+
+
+class StrategyProposed(Struct, tag_field="type", tag="strategy.proposed", frozen=True):
+    """The agent proposed a plan; its own prompts, if any, stand for it instead of the run's."""
+
+    run_id: RunId
+    time: Time
+    strategy_id: str
+    strategy: str
+    prompts: Prompts | None = None
+    new_sp_egc_s: list[str] | None = None
+    event_id: str | None = None
+
+
+class CodeAttempted(Struct, tag_field="type", tag="code.attempted", frozen=True):
+    """The agent wrote code for a strategy, and this is what happened to it."""
+
+    run_id: RunId
+    time: Time
+    strategy_id: str
+    attempt: AttemptNumber
+    code: str
+    compiled: bool
+    ran: bool
+    score: Score
+    error: str | None = None
+    fault: Fault | None = None
+    event_id: str | None = None
+
+    @property
+    def is_void(self) -> bool:
+        """Says nothing about the agent: in no row and no rule."""
+        return self.fault is not None
+
+    @property
+    def is_runnable(self) -> bool:
+        """Compiled and ran."""
+        return self.compiled and self.ran
+
+    @property
+    def is_success(self) -> bool:
+        """Compiled, ran and scored above 0."""
+        return self.is_runnable and self.score > 0
+
+
+class RunFinished(Struct, tag_field="type", tag="run.finished", frozen=True):
+    """The agent is done: the run is settled."""
+
+    run_id: RunId
+    time: Time
+    event_id: str | None = None
+
+
+class RunExpired(Struct, tag_field="type", tag="run.expired", frozen=True):
+    """Written by the worker, not by agents: the run was silent for the run timeout.
+
+    Settles the run only if exactly `events` of its events stand before it in the log; an event
+    that came in between has proved the run alive. So a replay settles it at the same place.
+    """
+
+    run_id: RunId
+    time: Time
+    events: Annotated[int, Meta(ge=1)]
+    event_id: str | None = None
+
+
+Event = RunStarted | StrategyProposed | CodeAttempted | RunFinished | RunExpired
+
+EVENT_TYPES: tuple[type[Struct], ...] = (
+    RunStarted,
+    StrategyProposed,
+    CodeAttempted,
+    RunFinished,
+    RunExpired,
+)
+
+
+class _Peek(Struct):
+    type: str
+
+
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_peek_decoder = msgspec.json.Decoder(_Peek)
+_known_types = frozenset(str(event.__struct_config__.tag) for event in EVENT_TYPES)
+
+
+def parse_event(value: bytes | None) -> Event | None:
+    """Decode and validate one record's value.
+
+    Returns: the event, or None for a well-formed event of a type that is not known here, which is
+    to be counted and skipped.
+    Raises: InvalidRecord (`invalid_event`) for everything else.
+    """
+    if value is None:
+        raise InvalidRecord(INVALID_EVENT, "the record has no value")
+    try:
+        # msgspec does not look into fields that it skips, so the encoding is checked here.
+        value.decode()
+        event = _decoder.decode(value)
+    except UnicodeDecodeError as error:
+        raise InvalidRecord(INVALID_EVENT, f"not UTF-8: {error.reason}") from error
+    except msgspec.ValidationError as error:
+        if _is_unknown_type(value):
+            return None
+        raise InvalidRecord(INVALID_EVENT, str(error)) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRecord(INVALID_EVENT, f"not JSON: {error}") from error
+    if type(event) is CodeAttempted:
+        _check_attempt(event)
+    return event
+
+
+def _is_unknown_type(value: bytes) -> bool:
+    try:
+        return _peek_decoder.decode(value).type not in _known_types
+    except msgspec.ValidationError:
+        return False
+
+
+def _check_attempt(attempt: CodeAttempted) -> None:
+    if attempt.ran and not attempt.compiled:
+        raise InvalidRecord(INVALID_EVENT, "`ran` without `compiled`")
+    if attempt.score > 0 and not attempt.ran:
+        raise InvalidRecord(INVALID_EVENT, "a score above 0 on an attempt that did not run")

@@ -1,0 +1,175 @@
+"""Every setting, with its default, bounds and meaning; `pairstream` reads them, this only says.
+
+The environment form is `PAIRSTREAM_` and the name in upper case; files and flags use dashes.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+ENVIRONMENT_PREFIX = "PAIRSTREAM_"
+
+Positive = Meta(gt=0)
+
+
+class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to reach the cluster; SASL and TLS by librdkafka's names."""
+
+    bootstrap_servers: Annotated[str, Meta(min_length=1, description="The cluster.")] = (
+        "127.0.0.1:9092"
+    )
+    topic_prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-zA-Z0-9.-]{0,100}$",
+            description="Put before every topic, group and application id.",
+        ),
+    ] = ""
+    security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+        Meta(description="How to talk to the brokers."),
+    ] = "PLAINTEXT"
+    sasl_mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None,
+        Meta(description="How to prove who we are."),
+    ] = None
+    sasl_username: Annotated[str | None, Meta(description="Who we are.")] = None
+    sasl_password: Annotated[
+        str | None, Meta(description="Its password; by the environment or a file, never a flag.")
+    ] = None
+    ssl_ca_location: Annotated[
+        str | None, Meta(description="CA certificates (PEM) that the brokers' ones come from.")
+    ] = None
+    ssl_certificate_location: Annotated[
+        str | None, Meta(description="Our certificate (PEM), where the brokers want one.")
+    ] = None
+    ssl_key_location: Annotated[str | None, Meta(description="Its private key (PEM).")] = None
+    ssl_key_password: Annotated[
+        str | None, Meta(description="The key's password; never a flag.")
+    ] = None
+
+
+class TopicSettings(KafkaSettings, frozen=True, kw_only=True):
+    """What `topics apply` creates."""
+
+    partitions: Annotated[
+        int,
+        Meta(ge=1, le=10_000, description="Partitions of each topic; fixed for its life."),
+    ] = 4
+    replication_factor: Annotated[
+        int, Meta(ge=1, le=100, description="Copies of each partition; 3 in production.")
+    ] = 1
+
+
+class PairingSettings(KafkaSettings, frozen=True, kw_only=True):
+    """What decides which rows a run gives; a replay must use the same values."""
+
+    pairing_extended: Annotated[
+        bool,
+        Meta(description="Also pair strategies, and first-time strategies in mixed runs."),
+    ] = False
+    garbler: Annotated[
+        Literal["corrupt"],
+        Meta(description="What spoils a response where nothing was rejected."),
+    ] = "corrupt"
+
+
+class WorkerSettings(PairingSettings, frozen=True, kw_only=True):
+    """The Faust app."""
+
+    run_timeout_seconds: Annotated[
+        float, Positive, Meta(description="Silence after which a run is settled as it stands.")
+    ] = 3600.0
+    settled_run_memory_seconds: Annotated[
+        float,
+        Positive,
+        Meta(description="How long a settled run is remembered, to refuse what arrives late."),
+    ] = 14 * 86400.0
+    session_timeout_seconds: Annotated[
+        float,
+        Meta(ge=1, le=1800, description="Silence after which the group gives a worker up."),
+    ] = 15.0
+    batch_records: Annotated[
+        int, Meta(ge=1, le=100_000, description="Records that are folded as one batch at most.")
+    ] = 2000
+    batches_in_flight: Annotated[
+        int, Meta(ge=1, le=64, description="Batches whose rows may be unacknowledged at once.")
+    ] = 4
+
+
+class DatasetSettings(KafkaSettings, frozen=True, kw_only=True):
+    """What decides the bytes of a dataset."""
+
+    data_dir: Annotated[
+        Path, Meta(description="Where datasets, models and the trainer's position are kept.")
+    ] = Path("pairstream-data")
+    eval_fraction: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="Share of the runs that is held out, by a hash of run_id."),
+    ] = 0.1
+
+
+class TrainingSettings(DatasetSettings, frozen=True, kw_only=True):
+    """One training: what is trained, where, and within which limits."""
+
+    launcher: Annotated[
+        Literal["docker", "process", "none"],
+        Meta(
+            description="Train in a container, in a process of a virtual environment, or only cut."
+        ),
+    ] = "docker"
+    base_model: Annotated[
+        str | None,
+        Meta(description="A folder with a transformers model, or a hub name."),
+    ] = None
+    training_device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Meta(description="Where to train; auto takes the GPU when there is one."),
+    ] = "auto"
+    training_args: Annotated[
+        str,
+        Meta(description="Further flags of the training script, as one would type them."),
+    ] = ""
+    training_deadline_seconds: Annotated[
+        float, Positive, Meta(description="A training that takes longer is stopped and failed.")
+    ] = 24 * 3600.0
+    training_memory: Annotated[
+        str | None,
+        Meta(pattern=r"^[0-9]+[kmgKMG]?$", description="The container's memory limit; none: all."),
+    ] = None
+    training_cpus: Annotated[
+        float | None, Positive, Meta(description="The container's CPUs; none: all.")
+    ] = None
+    keep_images: Annotated[
+        int,
+        Meta(ge=0, description="Training images of ours that are kept after a training."),
+    ] = 1
+
+
+class TrainerSettings(TrainingSettings, frozen=True, kw_only=True):
+    """The trainer."""
+
+    trigger_pairs: Annotated[
+        int,
+        Meta(ge=1, description="New pairs that make the trainer cut a dataset and train."),
+    ] = 1000
+    segment_pairs: Annotated[
+        int, Meta(ge=1, description="Pairs after which a segment is closed.")
+    ] = 10_000
+    segment_seconds: Annotated[
+        float, Positive, Meta(description="Age at which a segment is closed.")
+    ] = 1.0
+
+
+SETTINGS_CLASSES: tuple[type[Struct], ...] = (TopicSettings, WorkerSettings, TrainerSettings)
+
+SECRETS = frozenset({"sasl_password", "ssl_key_password"})
+
+
+def known_settings() -> frozenset[str]:
+    """Every setting's name: anything else that looks like one is misspelt."""
+    return frozenset(
+        field.name for cls in SETTINGS_CLASSES for field in msgspec.structs.fields(cls)
+    )
