@@ -3,8 +3,9 @@
 The environment form is `PAIRSTREAM_` and the name in upper case; files and flags use dashes.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -136,11 +137,11 @@ class TrainingSettings(DatasetSettings, frozen=True, kw_only=True):
         float, Positive, Meta(description="A training that takes longer is stopped and failed.")
     ] = 24 * 3600.0
     training_memory: Annotated[
-        str | None,
-        Meta(pattern=r"^[0-9]+[kmgKMG]?$", description="The container's memory limit; none: all."),
+        Annotated[str, Meta(pattern=r"^[0-9]+[kmgKMG]?$")] | None,
+        Meta(description="The container's memory limit; none: all."),
     ] = None
     training_cpus: Annotated[
-        float | None, Positive, Meta(description="The container's CPUs; none: all.")
+        Annotated[float, Positive] | None, Meta(description="The container's CPUs; none: all.")
     ] = None
     keep_images: Annotated[
         int,
@@ -173,3 +174,20 @@ def known_settings() -> frozenset[str]:
     return frozenset(
         field.name for cls in SETTINGS_CLASSES for field in msgspec.structs.fields(cls)
     )
+
+
+S = TypeVar("S", bound=Struct)
+
+
+def convert(values: Mapping[str, object], to: type[S]) -> S:
+    """Typed settings from text or typed values by name (underscores); missing ones by default.
+
+    Raises: msgspec.ValidationError, which names the setting and what it should be.
+    """
+    return msgspec.convert(values, to, strict=False, dec_hook=_decode_path)
+
+
+def _decode_path(type_: type, value: object) -> object:
+    if type_ is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"a setting of type {type_}")

@@ -1,0 +1,98 @@
+"""One run's events, folded. Pure: the worker, `replay` and the tests all run this code.
+
+The order of arrival decides nothing but which of two conflicting events stands.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from enum import Enum, auto
+
+import msgspec
+
+from schemas.errors import InvalidRecord
+from schemas.events import CodeAttempted, Event, RunStarted, StrategyProposed
+
+CONFLICTING_ATTEMPT = "conflicting_attempt"
+CONFLICTING_STRATEGY = "conflicting_strategy"
+CONFLICTING_START = "conflicting_start"
+
+DIGEST_BYTES = 8
+
+AgentEvent = RunStarted | StrategyProposed | CodeAttempted
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Folded(Enum):
+    """What an event did to its run."""
+
+    NEW = auto()
+    DUPLICATE = auto()
+
+
+class Run:
+    """What is known of one run."""
+
+    __slots__ = ("attempts", "refused", "run_id", "started", "strategies")
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.started: RunStarted | None = None
+        self.strategies: dict[str, StrategyProposed] = {}
+        self.attempts: dict[tuple[str, int], CodeAttempted] = {}
+        self.refused: set[bytes] = set()
+
+    def fold(self, event: AgentEvent) -> Folded:
+        """Take in one event.
+
+        Raises: InvalidRecord (`conflicting_attempt`, `conflicting_strategy`, `conflicting_start`)
+        when another event already says otherwise; that one stands. The same refusal again is a
+        duplicate.
+        """
+        standing: AgentEvent
+        if isinstance(event, CodeAttempted):
+            standing = self.attempts.setdefault((event.strategy_id, event.attempt), event)
+            reason = CONFLICTING_ATTEMPT
+        elif isinstance(event, StrategyProposed):
+            standing = self.strategies.setdefault(event.strategy_id, event)
+            reason = CONFLICTING_STRATEGY
+        else:
+            standing = self.started = self.started or event
+            reason = CONFLICTING_START
+        if standing is event:
+            return Folded.NEW
+        return self._compare(event, standing, reason)
+
+    def _compare(self, event: AgentEvent, standing: AgentEvent, reason: str) -> Folded:
+        if _content(event) == _content(standing):
+            return Folded.DUPLICATE
+        digest = event_digest(event)
+        if digest in self.refused:
+            return Folded.DUPLICATE
+        self.refused.add(digest)
+        raise InvalidRecord(reason, "another event of this run already says otherwise")
+
+    def digests(self) -> Iterator[bytes]:
+        """Fingerprints of all that was taken in or refused, to know it again after settling."""
+        if self.started is not None:
+            yield event_digest(self.started)
+        for strategy in self.strategies.values():
+            yield event_digest(strategy)
+        for attempt in self.attempts.values():
+            yield event_digest(attempt)
+        yield from self.refused
+
+
+def event_digest(event: Event) -> bytes:
+    """8 bytes that two events share when they say the same, whenever they were sent."""
+    content = _encoder.encode((event.__struct_config__.tag, *_content(event)))
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+
+
+def _content(event: Event) -> tuple[object, ...]:
+    """What an event says: a sender that tries again may stamp it with another time or id."""
+    return tuple(
+        getattr(event, name)
+        for name in event.__struct_fields__
+        if name not in ("time", "event_id", "run_id")
+    )
