@@ -1,0 +1,229 @@
+"""The Faust app: topics, table and agents wired to the pure core. No decisions here."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, cast
+
+import faust
+import structlog
+from yarl import URL
+
+from schemas import clients, dead_letters
+from schemas.dead_letters import Origin
+from schemas.errors import InvalidRecord
+from schemas.rows import encode, parse_garble_request
+from schemas.settings import WorkerSettings
+from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, STATE_TABLE, Names, Topic
+from streams.changelog import read_state
+from streams.expiry import Clock, Expiry
+from streams.fence import StallFence
+from streams.garbling import GARBLERS, garbled_pair
+from streams.partition import Effects, Partition
+from streams.pipeline import Pipeline
+from streams.producer import Record, RecordProducer
+from streams.table import RunTable, RunTableManager
+from streams.transport import Batch, BatchSchema, batching_transport
+
+log = structlog.get_logger()
+
+SERVICE = "pairstream-worker"
+
+# Batches that wait in memory behind those in flight.
+BUFFERED_BATCHES = 8
+
+FETCH_BYTES = 4 * 1024 * 1024
+
+
+class WorkerApp:
+    """One worker's parts; `failed` must end the process without committing."""
+
+    def __init__(
+        self, settings: WorkerSettings, *, partitions: int, failed: Callable[[str], None]
+    ) -> None:
+        self.settings = settings
+        self.names = Names(settings.topic_prefix)
+        self.failed = failed
+        self.clock = Clock()
+        self.faust = _faust_app(settings, self.names, partitions)
+        self.table = self._table(partitions)
+        self.fence = StallFence(settings.session_timeout_seconds / 2, stalled=failed)
+        self.producer = RecordProducer(clients.producer(settings), failed=failed)
+        self.expiry = Expiry(settings, self.names, self.clock)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._add_agents()
+
+    def _table(self, partitions: int) -> RunTable:
+        # With a schema, or without these types, Faust's own recovery would restore nothing.
+        table = RunTable(
+            self.faust,
+            name=STATE_TABLE,
+            default=bytes,
+            partitions=partitions,
+            key_type=bytes,
+            value_type=bytes,
+        )
+        config = clients.reader(self.settings, group=self.names.worker_app + "-state")
+        changelog = self.names.state_changelog
+        table.read_state = lambda ours: read_state(config, changelog, ours)
+        table.new_partition = lambda: Partition(extended=self.settings.pairing_extended)
+        table.failed = self.failed
+        table.source = self.names.topic(RUN_EVENTS)
+        self.faust.tables.add(table)
+        return table
+
+    def _add_agents(self) -> None:
+        async def settle_runs(stream: Any) -> None:
+            self._start(self.fence.beat(), self.producer.serve())
+            self._start(self.expiry.serve(self.table, self.producer, self.fence))
+            pipeline = self._pipeline()
+            async for event in stream.noack().events():
+                await pipeline.feed(event, *self._settle_runs(event))
+
+        async def garble(stream: Any) -> None:
+            pipeline = self._pipeline()
+            async for event in stream.noack().events():
+                rows = await asyncio.to_thread(self._garble, event)
+                await pipeline.feed(event, rows, [])
+
+        for topic, agent in ((RUN_EVENTS, settle_runs), (GARBLE_REQUESTS, garble)):
+            source = self.faust.topic(
+                self.names.topic(topic),
+                schema=BatchSchema(key_type=bytes, value_type=bytes),
+                maxsize=BUFFERED_BATCHES,
+            )
+            self.faust.agent(source, name=agent.__name__)(self._guarded_agent(agent))
+
+    def _pipeline(self) -> Pipeline:
+        pipeline = Pipeline(
+            self.producer, self.fence, depth=self.settings.batches_in_flight, owns=self._owns
+        )
+        self._start(pipeline.finish())
+        return pipeline
+
+    def _owns(self, event: Batch) -> bool:
+        return bool(event.message.generation_id == self.faust.consumer_generation_id)
+
+    # --- One batch -------------------------------------------------------------------------------
+
+    def _settle_runs(self, event: Batch) -> tuple[list[Record], list[Record]]:
+        """Fold a batch: its rows, and the state that may follow them."""
+        number: int = event.message.tp.partition
+        runs = self.table.runs[number]
+        records = cast("list[Any]", event.value)
+        effects = runs.apply(
+            ((record.key, record.value, record.offset) for record in records),
+            now_ms=self.clock.now_ms(),
+        )
+        rows = [Record(self.names.topic(topic), key, value) for topic, key, value in effects.rows]
+        rows += [self._letter(RUN_EVENTS, records[i], error) for i, error in effects.refused]
+        writes = {**self.table.leftovers.pop(number, {}), **effects.writes}
+        changelog = self.names.state_changelog
+        _report(number, len(records), effects)
+        return rows, [Record(changelog, key, value, number) for key, value in writes.items()]
+
+    def _garble(self, event: Batch) -> list[Record]:
+        garbler = GARBLERS[self.settings.garbler]
+        rows = []
+        for record in cast("list[Any]", event.value):
+            try:
+                pair = garbled_pair(parse_garble_request(record.value), garbler)
+            except InvalidRecord as error:
+                rows.append(self._letter(GARBLE_REQUESTS, record, error))
+            else:
+                rows.append(Record(self.names.topic(PAIRS), record.key, encode(pair)))
+        return rows
+
+    def _letter(self, topic: Topic, record: Any, error: InvalidRecord) -> Record:
+        headers = dead_letters.headers(
+            Origin(record.topic, record.partition, record.offset),
+            reason=error.reason,
+            detail=error.detail,
+            service=SERVICE,
+            original=record.headers,
+        )
+        return Record(self.names.dead_letters(topic), record.key, record.value, headers=headers)
+
+    # --- Guards ----------------------------------------------------------------------------------
+
+    def _start(self, *work: Coroutine[Any, Any, None]) -> None:
+        """Run until the process ends: Faust must not cancel what finishes batches on a stop."""
+        self._tasks += [asyncio.create_task(self._guarded(coroutine)) for coroutine in work]
+
+    def _guarded_agent(
+        self, agent: Callable[[Any], Coroutine[Any, Any, None]]
+    ) -> Callable[[Any], Awaitable[None]]:
+        async def guarded(stream: Any) -> None:
+            await self._guarded(agent(stream))
+
+        return guarded
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """The one broad except: Faust would acknowledge what an agent failed on (FS#315)."""
+        try:
+            await work
+        except Exception as error:
+            log.exception("worker_failed")
+            self.failed(f"a defect in pairstream, please report it: {error!r}")
+
+
+def _report(partition: int, records: int, effects: Effects) -> None:
+    log.debug(
+        "batch_folded",
+        partition=partition,
+        records=records,
+        rows=len(effects.rows),
+        settled=len(effects.settlements),
+        refused=len(effects.refused),
+        unknown_types=effects.skipped,
+    )
+    for _, error in effects.refused:
+        log.warning("record_refused", partition=partition, reason=error.reason, why=error.detail)
+
+
+def _faust_app(settings: WorkerSettings, names: Names, partitions: int) -> faust.App:
+    urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
+    app = faust.App(
+        names.worker_app,
+        broker=urls,
+        broker_credentials=_credentials(settings),
+        TableManager=RunTableManager,
+        store="memory://",
+        processing_guarantee="at_least_once",
+        topic_partitions=partitions,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES,
+        broker_max_poll_records=settings.batch_records,
+        broker_session_timeout=settings.session_timeout_seconds,
+        broker_heartbeat_interval=settings.session_timeout_seconds / 5,
+        broker_request_timeout=max(30.0, settings.session_timeout_seconds + 5),
+        broker_commit_interval=1.0,
+        stream_wait_empty=True,
+        table_standby_replicas=0,
+        worker_redirect_stdouts=False,
+    )
+    app.transport = batching_transport(urls, app, batch_records=settings.batch_records)
+    return app
+
+
+def _credentials(settings: WorkerSettings) -> Any:
+    context = None
+    if settings.security_protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=settings.ssl_ca_location)
+        if settings.ssl_certificate_location:
+            context.load_cert_chain(
+                settings.ssl_certificate_location,
+                settings.ssl_key_location,
+                settings.ssl_key_password,
+            )
+    if settings.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=settings.sasl_username,
+            password=settings.sasl_password,
+            mechanism=settings.sasl_mechanism or "PLAIN",
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context else None

@@ -1,0 +1,91 @@
+"""The Faust table of runs: Faust places its partitions, the content is ours.
+
+The table's changelog is written by the worker's one producer (streams/pipeline.py) and read back
+by streams/changelog.py; Faust's recovery only waits for it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
+from faust.tables.table import Table
+from faust.types import TP, EventT
+
+from schemas.crash_points import crash_point
+from streams.changelog import State
+from streams.partition import Partition
+
+Writes = Mapping[bytes, bytes | None]
+
+
+class RunTable(Table[bytes, bytes]):
+    """Holds `Partition` objects, one for each partition of the events that is ours now.
+
+    Between a rebalance and the end of its recovery it holds none, and nothing is delivered.
+    """
+
+    read_state: Callable[[set[int]], Mapping[int, State]]
+    new_partition: Callable[[], Partition]
+    failed: Callable[[str], None]
+    source: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.runs: dict[int, Partition] = {}
+        self.leftovers: dict[int, Writes] = {}
+
+    async def on_rebalance(
+        self,
+        assigned: set[TP],
+        revoked: set[TP],
+        newly_assigned: set[TP],
+        generation_id: int = 0,
+    ) -> None:
+        """Let go of everything: what another worker may have written meanwhile is read again."""
+        self.runs = {}
+        self.leftovers = {}
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Read the state of the partitions that are ours; any failure ends the worker."""
+        generation = self.app.consumer_generation_id
+        ours = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == self.source}
+        crash_point("worker.recovery")
+        try:
+            state = await asyncio.to_thread(self.read_state, ours)
+            restored = await asyncio.to_thread(self._restore, state)
+        except Exception as error:  # noqa: BLE001 - Faust would swallow it and go on with nothing
+            self.failed(f"the state could not be read: {error}")
+            return
+        if self.app.consumer_generation_id == generation:
+            self.runs = {partition: runs for partition, (runs, _) in restored.items()}
+            self.leftovers = {number: left for number, (_, left) in restored.items() if left}
+            crash_point("worker.recovered")
+
+    def _restore(self, state: Mapping[int, State]) -> dict[int, tuple[Partition, Writes]]:
+        restored: dict[int, tuple[Partition, Writes]] = {}
+        for partition, records in state.items():
+            runs = self.new_partition()
+            left = runs.restore((key, value, ms) for key, (value, ms) in records.items())
+            restored[partition] = (runs, left)
+        return restored
+
+    def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
+        """Nothing: `on_recovery_completed` has read it all."""
+
+
+class _Recovery(Recovery):
+    def need_recovery(self) -> bool:
+        """Never Faust's: `RunTable` restores itself before records flow."""
+        return False
+
+
+class RunTableManager(TableManager):
+    """Uses the recovery above."""
+
+    @property
+    def recovery(self) -> Recovery:
+        if self._recovery is None:
+            self._recovery = _Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
