@@ -181,6 +181,24 @@ def parse_event(value: bytes | None) -> Event | None:
     return event
 
 
+class _Keyed(Struct):
+    run_id: RunId
+
+
+_keyed_decoder = msgspec.json.Decoder(_Keyed)
+
+
+def run_id_of_unknown(value: bytes) -> str:
+    """The run of an event of an unknown type, which decides its partition.
+
+    Raises: InvalidRecord (`invalid_event`) when it names none.
+    """
+    try:
+        return _keyed_decoder.decode(value).run_id
+    except msgspec.ValidationError as error:
+        raise InvalidRecord(INVALID_EVENT, str(error)) from error
+
+
 def _is_unknown_type(value: bytes) -> bool:
     try:
         return _peek_decoder.decode(value).type not in _known_types

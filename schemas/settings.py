@@ -129,6 +129,13 @@ class TrainingSettings(DatasetSettings, frozen=True, kw_only=True):
         Literal["auto", "cpu", "cuda"],
         Meta(description="Where to train; auto takes the GPU when there is one."),
     ] = "auto"
+    training_python: Annotated[
+        str | None,
+        Meta(
+            description="An interpreter that has the training's requirements, for the launcher "
+            "`process`; none: one is made in the data directory."
+        ),
+    ] = None
     training_args: Annotated[
         str,
         Meta(description="Further flags of the training script, as one would type them."),

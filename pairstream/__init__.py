@@ -1,0 +1,1 @@
+"""The command line: thin commands around schemas, streams and trainer."""

@@ -1,0 +1,88 @@
+"""`pairstream COMMAND`: commands are loaded only when they run, so that help comes at once."""
+
+import importlib
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from schemas.errors import InvalidSettings, PairstreamError
+
+COMMANDS = {
+    "demo": "Everything on the embedded broker, up to a trained model.",
+    "broker": "Run the embedded broker, for development.",
+    "topics": "Create the topics.",
+    "ingest": "Send events from JSON-lines files.",
+    "worker": "Settle runs into rows (the Faust app).",
+    "trainer": "Take in pairs, cut datasets, train.",
+    "replay": "Rebuild a dataset from a topic.",
+    "train": "Train on one dataset, now.",
+    "status": "One screen: lag, runs, pairs, datasets, trainings.",
+    "dlt": "Show and re-send dead letters.",
+    "explain": "Why a run gave the rows that it gave.",
+    "schema": "Print the JSON Schemas or the AsyncAPI document.",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"pairstream.commands.{name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pairstream")
+def cli() -> None:
+    """Turn the stream of live agent runs into honest DPO pairs, and pairs into better models.
+
+    Agents' events go into Kafka (`ingest`, or the client library); `worker` settles each run into
+    pairs; `trainer` batches pairs into datasets and trains on them. Try it all: `pairstream demo`.
+
+    Settings: flags win over PAIRSTREAM_* variables, these over --config FILE, this over defaults.
+    """
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Exit codes: 0 done, 1 failed, 2 wrong usage or settings."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        cli.main(arguments, standalone_mode=False)
+    except InvalidSettings as error:
+        _say(str(error))
+        sys.exit(2)
+    except PairstreamError as error:
+        _say(str(error))
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _say("stopped")
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _on_sigterm(*_: Any) -> NoReturn:
+    """Unwind, so that every `with` and `finally` cleans up; workers and trainers set their own."""
+    raise SystemExit(143)
+
+
+def _say(text: str) -> None:
+    click.echo(f"pairstream: {text}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""`pairstream broker`."""
+
+import click
+
+from streams.broker import EmbeddedBroker
+
+
+@click.command("broker")
+@click.option("--port", type=click.IntRange(1, 65535), default=9092, show_default=True)
+def command(port: int) -> None:
+    """Run the embedded broker on loopback, in memory, until Ctrl-C or SIGTERM.
+
+    For development: what it holds ends with it.
+
+    \b
+    Example:
+      pairstream broker --port 9092 &
+      pairstream topics apply
+    """
+    with EmbeddedBroker(port) as broker:
+        click.echo(f"embedded broker at {broker.bootstrap_servers} (in memory; Ctrl-C ends it)")
+        broker.wait()

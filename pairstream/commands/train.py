@@ -1,0 +1,65 @@
+"""`pairstream train`."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pairstream.settings_loader import load, settings_options
+from schemas.errors import PairstreamError
+from schemas.rows import TrainingStepName
+from schemas.settings import TrainingSettings
+
+
+@click.command("train")
+@click.argument("dataset", type=click.Path(path_type=Path, file_okay=False))
+@settings_options(TrainingSettings)
+def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
+    """Train once on one DATASET, now: a folder with a manifest, as the trainer or `replay` make it.
+
+    The model goes to the data directory's models/; a dataset that was trained before gets another
+    training with the next number. Needs no broker.
+
+    \b
+    Example:
+      pairstream train pairstream-data/datasets/ds-000001 --base-model ./models/qwen3-0.6b
+    """
+    from pairstream.logs import set_up_logs
+    from trainer.datasets import read_manifest
+    from trainer.launcher import make_launcher
+    from trainer.layout import DataDir
+    from trainer.source import open_source
+    from trainer.training import TrainingRequest, run_training
+    from trainer.trainings import training_id
+
+    settings = load(TrainingSettings, config_file, flags)
+    set_up_logs()
+    if settings.launcher == "none":
+        raise PairstreamError("PAIRSTREAM_LAUNCHER=none trains nothing: use docker or process")
+    manifest = read_manifest(dataset)
+    data = DataDir(settings.data_dir.absolute())
+    directory_id = open_source(data, manifest.source).id
+    request = _next_request(
+        TrainingRequest, training_id(manifest.name), directory_id, dataset, data
+    )
+
+    def on_step(step: TrainingStepName, detail: str | None) -> None:
+        click.echo(f"{request.training_id}: {step}{f' ({detail})' if detail else ''}")
+
+    launcher = make_launcher(settings, data.training_venv)
+    result = run_training(request, settings, launcher, on_step=on_step, stop=threading.Event())
+    if not result.succeeded:
+        raise PairstreamError(f"{request.training_id} failed: {result.why}")
+    click.echo(f"model: {request.folder}\narchive: {request.archive}")
+
+
+def _next_request(make: Any, first: str, directory_id: str, dataset: Path, data: Any) -> Any:
+    """The first training of the dataset that has not come to its end."""
+    number = 1
+    while True:
+        name = first if number == 1 else f"{first}-{number}"
+        request = make(name, directory_id, dataset.absolute(), data.models)
+        if not request.is_done():
+            return request
+        number += 1

@@ -1,0 +1,45 @@
+"""`pairstream trainer`."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pairstream.settings_loader import load, settings_options
+from schemas.settings import TrainerSettings
+
+
+@click.command("trainer")
+@click.option(
+    "--once", is_flag=True, help="Stop at the topic's end, when nothing is left to train."
+)
+@settings_options(TrainerSettings)
+def command(config_file: Path | None, once: bool, **flags: Any) -> None:
+    """Take in pairs, cut a dataset at the threshold, and train on it in a container.
+
+    One trainer owns one data directory. It goes on where its files end, whatever happened before.
+
+    \b
+    Example:
+      pairstream trainer --trigger-pairs 500 --base-model ./models/qwen3-0.6b
+    """
+    from pairstream.cluster import Cluster
+    from pairstream.logs import set_up_logs
+    from schemas.topics import PAIRS, TRAININGS, Names
+    from trainer.base_model import resolve_base_model
+    from trainer.service import run_trainer
+
+    settings = load(TrainerSettings, config_file, flags)
+    set_up_logs()
+    if settings.launcher != "none":
+        resolve_base_model(settings.base_model)
+    names = Names(settings.topic_prefix)
+    cluster = Cluster(settings)
+    cluster.require(names.topic(PAIRS), names.topic(TRAININGS), names.dead_letters(PAIRS))
+    source = cluster.describe(names.topic(PAIRS))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run_trainer(settings, source, once=once, stop=stop)

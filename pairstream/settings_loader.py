@@ -1,0 +1,153 @@
+"""Reads settings: defaults, then a file, then the environment, then flags."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from schemas.errors import InvalidSettings
+from schemas.settings import ENVIRONMENT_PREFIX, SECRETS, convert, known_settings
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+# Variables of ours that are no settings.
+NO_SETTINGS = frozenset({"crash_point", "log_level"})
+
+
+def load(cls: type[S], file: Path | None, flags: Mapping[str, object]) -> S:
+    """Typed settings of one process.
+
+    Args:
+        flags: by setting name; None where the flag was not given.
+
+    Raises: InvalidSettings that names the setting as the user wrote it.
+    """
+    names = {field.name for field in msgspec.structs.fields(cls)}
+    values: dict[str, object] = {}
+    written: dict[str, str] = {}
+    for source in (_from_file(file), _from_environment(), _from_flags(flags)):
+        for name, (value, as_written) in source.items():
+            if name in names:
+                values[name] = value
+                written[name] = as_written
+    try:
+        return convert(values, cls)
+    except msgspec.ValidationError as error:
+        raise InvalidSettings(_explain(str(error), written)) from error
+
+
+def _from_file(file: Path | None) -> dict[str, tuple[object, str]]:
+    if file is None:
+        return {}
+    try:
+        content = tomllib.loads(file.read_text())
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{file} cannot be read: {error}") from error
+    found = {}
+    for key, value in content.items():
+        name = key.replace("-", "_")
+        _check_known(name, f"{key} in {file}", key, "-")
+        found[name] = (value, f"{key} in {file}")
+    return found
+
+
+def _from_environment() -> dict[str, tuple[object, str]]:
+    found: dict[str, tuple[object, str]] = {}
+    for variable, value in os.environ.items():
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if not variable.startswith(ENVIRONMENT_PREFIX) or name in NO_SETTINGS:
+            continue
+        _check_known(name, variable, variable, "_")
+        found[name] = (value, variable)
+    return found
+
+
+def _from_flags(flags: Mapping[str, object]) -> dict[str, tuple[object, str]]:
+    return {
+        name: (value, "--" + name.replace("_", "-"))
+        for name, value in flags.items()
+        if value is not None
+    }
+
+
+def _check_known(name: str, where: str, as_written: str, joiner: str) -> None:
+    known = known_settings()
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = ""
+    if near:
+        better = near[0].replace("_", joiner)
+        better = ENVIRONMENT_PREFIX + better.upper() if as_written.isupper() else better
+        hint = f"; did you mean {better}?"
+    raise InvalidSettings(f"{where} is no setting{hint}")
+
+
+def _explain(error: str, written: Mapping[str, str]) -> str:
+    what, _, path = error.partition(" - at `$.")
+    name = path.rstrip("`")
+    return f"{written.get(name, name)}: {what}" if name else error
+
+
+def settings_options(*classes: type[msgspec.Struct]) -> Callable[[Any], Any]:
+    """Flags for every setting of the classes, and `--config`; secrets have none."""
+
+    def decorate(command: Any) -> Any:
+        fields = {field.name: field for cls in classes for field in msgspec.structs.fields(cls)}
+        for field in reversed(list(fields.values())):
+            if field.name not in SECRETS:
+                command = _option(field)(command)
+        return click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="A TOML file of settings, named like the flags.",
+        )(command)
+
+    return decorate
+
+
+def _option(field: msgspec.structs.FieldInfo) -> Callable[[Any], Any]:
+    flag = "--" + field.name.replace("_", "-")
+    help_text = _description(field.type)
+    if field.default not in (None, msgspec.NODEFAULT, ""):
+        help_text += f"  [default: {_shown(field.default)}]"
+    if isinstance(field.default, bool):
+        return click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=help_text)
+    choices = _choices(field.type)
+    kind = click.Choice(choices) if choices else None
+    metavar = None if choices else field.name.rpartition("_")[2].upper()
+    return click.option(flag, field.name, default=None, help=help_text, metavar=metavar, type=kind)
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _description(annotated: Any) -> str:
+    return next(
+        (
+            meta.description
+            for meta in getattr(annotated, "__metadata__", ())
+            if isinstance(meta, msgspec.Meta) and meta.description
+        ),
+        "",
+    )
+
+
+def _choices(annotated: Any) -> list[str]:
+    info = msgspec.inspect.type_info(annotated)
+    if isinstance(info, msgspec.inspect.Metadata):
+        info = info.type
+    members = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+    return [
+        str(value)
+        for member in members
+        if isinstance(member, msgspec.inspect.LiteralType)
+        for value in member.values
+    ]

@@ -1,0 +1,1 @@
+"""Pairs in, datasets and trained adapters out."""

@@ -1,0 +1,43 @@
+"""Finds the base model: a folder, or a hub name where a hub can be reached."""
+
+from pathlib import Path
+
+from schemas.errors import PairstreamError
+
+CONFIG = "config.json"
+
+
+def resolve_base_model(name: str | None) -> Path:
+    """The folder of the model.
+
+    Raises: PairstreamError when there is none, with what to set.
+    """
+    if name is None:
+        raise PairstreamError(
+            "no base model is set: set PAIRSTREAM_BASE_MODEL to a folder with a transformers "
+            "model, or PAIRSTREAM_LAUNCHER=none to cut datasets only"
+        )
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / CONFIG).is_file():
+            raise PairstreamError(f"{folder} is no transformers model: it has no {CONFIG}")
+        return folder.absolute()
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise PairstreamError(f"the base model {name} is not there: PAIRSTREAM_BASE_MODEL")
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise PairstreamError(
+            f"the base model {name} is no folder, and without huggingface_hub it cannot be "
+            "fetched: pip install huggingface_hub, or name a folder"
+        ) from error
+    try:
+        return Path(snapshot_download(name))
+    except Exception as error:
+        raise PairstreamError(
+            f"the base model {name} cannot be fetched ({type(error).__name__}): name a folder"
+        ) from error

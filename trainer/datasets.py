@@ -1,0 +1,231 @@
+"""Datasets: immutable, numbered, published by one rename. Contract, section 5.
+
+Guarantee: the same pairs give the same `train.jsonl` and `eval.jsonl`, to the byte, whatever the
+order in which they came; a dataset exists completely or not at all.
+"""
+
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import orjson
+
+from schemas.crash_points import crash_point
+from schemas.errors import PairstreamError
+from trainer.index import Place
+from trainer.layout import MANIFEST, DataDir, sync_folder, write_durably
+from trainer.segments import Segment, next_offsets
+from trainer.source import Source
+
+TRAIN, EVAL = "train.jsonl", "eval.jsonl"
+
+OPEN_SEGMENTS = 64
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """One file of a dataset."""
+
+    sha256: str
+    bytes: int
+    rows: int
+
+
+class OffsetRange(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """Offsets of one partition: `from_` belongs to it, `to` does not."""
+
+    from_: int
+    to: int
+
+
+class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dataset holds and where it came from; written last."""
+
+    name: str
+    parent: str | None
+    created_at: datetime
+    pairs: int
+    runs: int
+    rules: dict[str, int]
+    offsets: dict[str, OffsetRange]
+    files: dict[str, FileEntry]
+    settings: dict[str, float]
+    source: Source
+
+    @property
+    def sha256(self) -> str:
+        """One hash for both files, for those who name a dataset by its content."""
+        both = self.files[TRAIN].sha256 + self.files[EVAL].sha256
+        return hashlib.sha256(both.encode()).hexdigest()
+
+
+def is_held_out(run_id: str, fraction: float) -> bool:
+    """Decide by a hash, so that a run never stands on both sides, in any dataset."""
+    digest = hashlib.sha256(run_id.encode()).digest()
+    return int.from_bytes(digest[:8]) < fraction * 2**64
+
+
+def read_manifest(dataset: Path) -> DatasetManifest:
+    """Raises: PairstreamError when there is none or it is damaged."""
+    try:
+        return msgspec.json.decode((dataset / MANIFEST).read_bytes(), type=DatasetManifest)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise PairstreamError(f"{dataset} is no published dataset: {error}") from error
+
+
+def verify_dataset(dataset: Path) -> DatasetManifest:
+    """Hold every file against the manifest. Raises: PairstreamError that names the file."""
+    manifest = read_manifest(dataset)
+    for name, entry in manifest.files.items():
+        if file_sha256(dataset / name) != entry.sha256:
+            raise PairstreamError(
+                f"{dataset / name} is not what its manifest says (SHA-256): restore it, or rebuild "
+                "the dataset with `pairstream replay`"
+            )
+    return manifest
+
+
+def file_sha256(path: Path) -> str:
+    """Raises: PairstreamError when the file is not there."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise PairstreamError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_lines(folder: Path, places: Iterable[Place]) -> Iterator[bytes]:
+    """Lines of segments by their places, with a bounded number of files open."""
+    files: dict[str, BinaryIO] = {}
+    try:
+        for path, offset, length in places:
+            if path not in files:
+                if len(files) >= OPEN_SEGMENTS:
+                    files.pop(next(iter(files))).close()
+                files[path] = (folder / path).open("rb")
+            yield os.pread(files[path].fileno(), length, offset)
+    finally:
+        for file in files.values():
+            file.close()
+
+
+class _Writer:
+    """One file of a dataset as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("wb")
+        self._digest = hashlib.sha256()
+        self._bytes = self.rows = 0
+
+    def add(self, line: bytes) -> None:
+        self._file.write(line)
+        self._digest.update(line)
+        self._bytes += len(line)
+        self.rows += 1
+
+    def close(self) -> FileEntry:
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._path.chmod(0o444)
+        return FileEntry(self._digest.hexdigest(), self._bytes, self.rows)
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What was written to a folder."""
+
+    files: dict[str, FileEntry]
+    runs: int
+    rules: dict[str, int]
+
+    @property
+    def pairs(self) -> int:
+        return sum(entry.rows for entry in self.files.values())
+
+
+def write_content(folder: Path, lines: Iterable[bytes], *, eval_fraction: float) -> Content:
+    """Split lines, which come in the order of pair_id, over the two files.
+
+    Where the hash would hold out every run, none is held out: nothing could be trained otherwise.
+    """
+    train, held_out = _Writer(folder / TRAIN), _Writer(folder / EVAL)
+    rules: Counter[str] = Counter()
+    runs: set[bytes] = set()
+    for line in lines:
+        row = orjson.loads(line)
+        run_id = row["run_id"]
+        rules[row["rule"]] += 1
+        runs.add(hashlib.sha256(run_id.encode()).digest()[:8])
+        (held_out if is_held_out(run_id, eval_fraction) else train).add(line)
+    files = {TRAIN: train.close(), EVAL: held_out.close()}
+    if not train.rows and held_out.rows:
+        (folder / EVAL).rename(folder / TRAIN)
+        files = {TRAIN: files[EVAL], EVAL: _Writer(folder / EVAL).close()}
+    return Content(files, len(runs), dict(sorted(rules.items())))
+
+
+def uncut(segments: Iterable[Segment], parent: DatasetManifest | None) -> list[Segment]:
+    """Segments that stand in no dataset yet."""
+    ends = {key: offsets.to for key, offsets in parent.offsets.items()} if parent else {}
+    return [segment for segment in segments if segment.first >= ends.get(str(segment.partition), 0)]
+
+
+def cut_dataset(
+    data: DataDir,
+    segments: list[Segment],
+    lines: Iterable[bytes],
+    *,
+    parent: DatasetManifest | None,
+    source: Source,
+    eval_fraction: float,
+) -> DatasetManifest:
+    """Publish the lines of the given segments, which come in the order of pair_id."""
+    name = data.next_dataset_name()
+    temporary = data.datasets / f".{name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    crash_point("trainer.cut_begun")
+    content = write_content(temporary, lines, eval_fraction=eval_fraction)
+    crash_point("trainer.cut_written")
+    manifest = DatasetManifest(
+        name=name,
+        parent=parent.name if parent else None,
+        created_at=datetime.now(UTC),
+        pairs=content.pairs,
+        runs=content.runs,
+        rules=content.rules,
+        offsets=_offsets(segments, parent),
+        files=content.files,
+        settings={"eval_fraction": eval_fraction},
+        source=source,
+    )
+    publish(temporary, data.datasets / name, manifest)
+    return manifest
+
+
+def publish(temporary: Path, target: Path, manifest: DatasetManifest) -> None:
+    """Make the folder a dataset: the manifest last, then one rename."""
+    encoded = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
+    write_durably(temporary / MANIFEST, encoded)
+    (temporary / MANIFEST).chmod(0o444)
+    crash_point("trainer.cut_manifest_written")
+    temporary.rename(target)
+    crash_point("trainer.cut_renamed")
+    sync_folder(target.parent)
+    crash_point("trainer.cut_published")
+
+
+def _offsets(segments: list[Segment], parent: DatasetManifest | None) -> dict[str, OffsetRange]:
+    """The ranges cut now; a partition without news keeps its end, so that it is not forgotten."""
+    kept = parent.offsets if parent else {}
+    ends = {key: OffsetRange(offsets.to, offsets.to) for key, offsets in kept.items()}
+    for partition, end in next_offsets(segments).items():
+        first = min(segment.first for segment in segments if segment.partition == partition)
+        ends[str(partition)] = OffsetRange(first, end)
+    return dict(sorted(ends.items(), key=lambda item: int(item[0])))

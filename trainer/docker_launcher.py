@@ -1,0 +1,232 @@
+"""Trains in containers: no network, no root, read-only, limited; GPU when the engine has one."""
+
+import io
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+import structlog
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+from docker.types import DeviceRequest, LogConfig
+
+from trainer.image import IMAGE_LABEL
+from trainer.launcher import Ended, EngineUnavailable, Plan, Progress
+
+log = structlog.get_logger()
+
+LABEL_DIRECTORY = "pairstream.data-dir-id"
+LABEL_TRAINING = "pairstream.training-id"
+
+ROOTLESS_USER = 1000
+STOP_SECONDS = 60
+KILLED = 137
+
+
+def container_name(plan: Plan) -> str:
+    """Docker refuses a second container of the same name: this is the lock of one training."""
+    return f"pairstream-{plan.directory_id}-{plan.training_id}"
+
+
+def container_spec(plan: Plan, *, gpu: bool, user: str) -> dict[str, Any]:
+    """Arguments of the SDK's `containers.create`. Pure."""
+    settings = plan.settings
+    spec: dict[str, Any] = {
+        "image": plan.context.tag,
+        "name": container_name(plan),
+        "labels": {LABEL_DIRECTORY: plan.directory_id, LABEL_TRAINING: plan.training_id},
+        "command": [
+            "--dataset", "/dataset", "--base-model", "/base-model", "--output", "/output",
+            "--device", settings.training_device, *plan.arguments,
+        ],
+        "user": user,
+        "network_mode": "none",
+        "read_only": True,
+        # Without exec, what Triton compiles could not be loaded from there.
+        "tmpfs": {"/tmp": "size=4g,exec"},  # noqa: S108 - inside the container
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "init": True,
+        "pids_limit": 1024,
+        "shm_size": "1g",
+        "log_config": LogConfig(type="json-file", config={"max-size": "50m", "max-file": "2"}),
+        "volumes": {
+            str(plan.dataset): {"bind": "/dataset", "mode": "ro"},
+            str(plan.base_model): {"bind": "/base-model", "mode": "ro"},
+            str(plan.folder): {"bind": "/output", "mode": "rw"},
+        },
+    }  # fmt: skip
+    if settings.training_memory:
+        spec["mem_limit"] = spec["memswap_limit"] = settings.training_memory
+    if settings.training_cpus:
+        spec["nano_cpus"] = int(settings.training_cpus * 1e9)
+    if gpu:
+        spec["device_requests"] = [DeviceRequest(count=1, capabilities=[["gpu"]])]
+    return spec
+
+
+class DockerLauncher:
+    """One engine, as the environment names it (`DOCKER_HOST`, or the local socket)."""
+
+    name = "docker"
+
+    def __init__(self) -> None:
+        try:
+            self._engine = docker.from_env(timeout=60)
+            self._engine.ping()
+        except (DockerException, requests.RequestException) as error:
+            raise EngineUnavailable(
+                "no Docker Engine answers: start one (is your user in the group docker?), or "
+                "train without it by PAIRSTREAM_LAUNCHER=process"
+            ) from error
+        self._log_started: set[str] = set()
+
+    # --- Image -----------------------------------------------------------------------------------
+
+    def prepare(self, plan: Plan, progress: Progress) -> str:
+        tag = plan.context.tag
+        try:
+            image = self._engine.images.get(tag)
+            progress(f"image {tag} is there")
+        except ImageNotFound:
+            self._build(plan, progress)
+            image = self._engine.images.get(tag)
+        return str(image.id)
+
+    def _build(self, plan: Plan, progress: Progress) -> None:
+        context = plan.context
+        network = None if self._engine.networks.list(names=["bridge"]) else "host"
+        progress(f"building image {context.tag}; the first time takes some minutes")
+        try:
+            chunks = self._engine.api.build(
+                fileobj=io.BytesIO(context.tar()),
+                custom_context=True,
+                tag=context.tag,
+                labels={IMAGE_LABEL: context.hash},
+                network_mode=network,
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            with (plan.folder / "build.log").open("w") as file:
+                for chunk in chunks:
+                    self._take_build_chunk(chunk, file, progress)
+        except APIError as error:
+            raise EngineUnavailable(f"the image cannot be built: {error.explanation}") from error
+
+    def _take_build_chunk(self, chunk: dict[str, Any], file: Any, progress: Progress) -> None:
+        if "error" in chunk:
+            raise EngineUnavailable(
+                f"the image cannot be built: {str(chunk['error']).strip()} (its base "
+                "python:3.10-slim and the package index must be within reach; see build.log)"
+            )
+        text = str(chunk.get("stream") or chunk.get("status") or "")
+        file.write(text if text.endswith("\n") else text + "\n")
+        if text.startswith(("Step ", "Successfully tagged")):
+            progress(text.strip())
+
+    # --- Container -------------------------------------------------------------------------------
+
+    def start(self, plan: Plan) -> None:
+        container = self._find(plan)
+        if container is None:
+            container = self._create(plan, gpu=self._may_use_gpu(plan))
+        if container.status != "created":
+            return
+        try:
+            container.start()
+        except APIError as error:
+            container.remove(force=True)
+            if "device driver" not in str(error.explanation):
+                raise EngineUnavailable(
+                    f"the container did not start: {error.explanation}"
+                ) from error
+            if plan.settings.training_device == "cuda":
+                raise EngineUnavailable(
+                    "the engine has no GPU for containers: install the NVIDIA container toolkit, "
+                    "or set PAIRSTREAM_TRAINING_DEVICE=cpu"
+                ) from error
+            self._create(plan, gpu=False).start()
+
+    def _find(self, plan: Plan) -> Container | None:
+        try:
+            return self._engine.containers.get(container_name(plan))
+        except NotFound:
+            return None
+
+    def _create(self, plan: Plan, *, gpu: bool) -> Container:
+        user, group = os.getuid(), os.getgid()
+        if user == 0:
+            user = group = ROOTLESS_USER
+            _give(plan.folder, user, group)
+        spec = container_spec(plan, gpu=gpu, user=f"{user}:{group}")
+        return self._engine.containers.create(**spec)
+
+    def _may_use_gpu(self, plan: Plan) -> bool:
+        if plan.settings.training_device == "cpu":
+            return False
+        info = self._engine.info()
+        has_gpu = "nvidia" in info.get("Runtimes", {}) or bool(info.get("DiscoveredDevices"))
+        return has_gpu or plan.settings.training_device == "cuda"
+
+    def poll(self, plan: Plan) -> Ended | None:
+        container = self._find(plan)
+        if container is None:
+            return Ended(KILLED, "the container was removed by somebody else")
+        self._copy_log(plan, container)
+        state = container.attrs["State"]
+        if state["Status"] not in ("exited", "dead"):
+            return None
+        code = int(state["ExitCode"])
+        if state.get("OOMKilled"):
+            return Ended(code or KILLED, "the container ran out of memory: raise training-memory")
+        return Ended(code)
+
+    def _copy_log(self, plan: Plan, container: Container) -> None:
+        """Append what is new; the first time in this process, write all anew."""
+        path = plan.folder / "training.log"
+        marker = plan.folder / ".training.log.until"
+        first = plan.training_id not in self._log_started
+        until = "" if first or not marker.exists() else marker.read_text()
+        since = datetime.fromisoformat(until[:19]).replace(tzinfo=UTC) if until else None
+        lines = container.logs(timestamps=True, since=since).decode(errors="replace").splitlines()
+        with path.open("w" if first else "a") as file:
+            for line in lines:
+                stamp, _, text = line.partition(" ")
+                if stamp > until:
+                    file.write(text + "\n")
+                    until = stamp
+        marker.write_text(until)
+        self._log_started.add(plan.training_id)
+
+    def stop(self, plan: Plan) -> None:
+        container = self._find(plan)
+        if container is not None:
+            container.stop(timeout=STOP_SECONDS)
+
+    def clean_up(self, plan: Plan) -> None:
+        (plan.folder / ".training.log.until").unlink(missing_ok=True)
+        container = self._find(plan)
+        if container is not None:
+            container.remove(force=True)
+        self._remove_images(plan.settings.keep_images)
+
+    def _remove_images(self, keep: int) -> None:
+        images = self._engine.images.list(filters={"label": IMAGE_LABEL})
+        images.sort(key=lambda image: str(image.attrs["Created"]), reverse=True)
+        for image in images[keep:]:
+            try:
+                self._engine.images.remove(str(image.id), force=False)
+                log.info("image_removed", image=image.tags)
+            except APIError as error:
+                # Another training's container still uses it: its own end removes it.
+                log.info("image_kept", image=image.tags, why=error.explanation)
+
+
+def _give(folder: Path, user: int, group: int) -> None:
+    """Let the container's user write here."""
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, user, group, follow_symlinks=False)

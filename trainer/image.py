@@ -1,0 +1,69 @@
+"""The training image's build context, as values: what is in it decides its tag."""
+
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+REPOSITORY = "pairstream-training"
+IMAGE_LABEL = "pairstream.training-image"
+
+ENV_FILE = "image.env"
+SCRIPT = "train_dpo.py"
+REQUIREMENTS = "requirements.txt"
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """The files of one image by name."""
+
+    files: dict[str, bytes]
+
+    @property
+    def hash(self) -> str:
+        """Of names and contents, whatever their times and owners."""
+        return hashlib.sha256(self.tar()).hexdigest()[:12]
+
+    @property
+    def tag(self) -> str:
+        return f"{REPOSITORY}:{self.hash}"
+
+    def tar(self) -> bytes:
+        """The same files give the same bytes."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for name, content in sorted(self.files.items()):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                info.mode = 0o644
+                tar.addfile(info, io.BytesIO(content))
+        return buffer.getvalue()
+
+    def write(self, folder: Path) -> None:
+        """Lay the files out with an env file, so that anybody can build the same image by hand."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+        variables = {
+            "PAIRSTREAM_TRAINING_IMAGE": self.tag,
+            "PAIRSTREAM_TRAINING_IMAGE_HASH": self.hash,
+            "PAIRSTREAM_TRAINING_IMAGE_LABEL": f"{IMAGE_LABEL}={self.hash}",
+        }
+        lines = "".join(f"{name}={value}\n" for name, value in variables.items())
+        (folder / ENV_FILE).write_text(lines)
+
+
+def training_context() -> BuildContext:
+    """What this installation trains with: from the package, or from the checkout."""
+    package = Path(str(files("trainer")))
+    packaged = package / "training_image"
+    recipe = packaged if packaged.is_dir() else package.parent / "docker" / "training"
+    return BuildContext(
+        {
+            "Dockerfile": (recipe / "Dockerfile").read_bytes(),
+            REQUIREMENTS: (recipe / REQUIREMENTS).read_bytes(),
+            SCRIPT: (package / SCRIPT).read_bytes(),
+        }
+    )

@@ -1,0 +1,120 @@
+"""Which pairs are known, and where their lines stand. Rebuilt from the segments when it is lost."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import orjson
+
+from schemas.crash_points import crash_point
+from schemas.errors import PairstreamError
+from trainer.segments import Segment
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS segments (
+    number INTEGER PRIMARY KEY,
+    partition INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    path TEXT NOT NULL UNIQUE
+);
+CREATE TABLE IF NOT EXISTS pairs (
+    pair_id BLOB PRIMARY KEY,
+    segment INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    length INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+IDS_A_QUERY = 500
+
+Place = tuple[str, int, int]
+
+
+class PairIndex:
+    """One SQLite file; its memory does not grow with the pairs.
+
+    Guarantee: after `catch_up` it holds exactly the pairs of the segments.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None)
+        # The segments are the truth: a lost index costs time, never pairs.
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def catch_up(self, folder: Path, segments: Iterable[Segment]) -> None:
+        """Take in the segments that it does not know; an index of other segments is emptied.
+
+        Raises: PairstreamError when a segment is not what its name says.
+        """
+        paths = {str(segment.path) for segment in segments}
+        known = {path for (path,) in self._db.execute("SELECT path FROM segments")}
+        if known - paths:
+            self._db.executescript("DELETE FROM pairs; DELETE FROM segments;")
+            known = set()
+        for segment in segments:
+            if str(segment.path) not in known:
+                self.add(segment, _rows_of(folder, segment))
+
+    def add(self, segment: Segment, rows: Iterable[tuple[str, int, int]]) -> None:
+        """Record a closed segment and its rows (pair_id, byte offset, length) at once."""
+        self._db.execute("BEGIN")
+        try:
+            number = self._db.execute(
+                "INSERT INTO segments (partition, first, last, path) VALUES (?, ?, ?, ?)",
+                (segment.partition, segment.first, segment.last, str(segment.path)),
+            ).lastrowid
+            self._db.executemany(
+                "INSERT INTO pairs VALUES (?, ?, ?, ?)",
+                ((bytes.fromhex(pair_id), number, at, length) for pair_id, at, length in rows),
+            )
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        crash_point("trainer.index_before_commit")
+        self._db.execute("COMMIT")
+        crash_point("trainer.index_committed")
+
+    def known(self, pair_ids: list[str]) -> set[str]:
+        """Those of the ids that stand in a segment."""
+        found: set[str] = set()
+        for start in range(0, len(pair_ids), IDS_A_QUERY):
+            part = [bytes.fromhex(pair_id) for pair_id in pair_ids[start : start + IDS_A_QUERY]]
+            places = ",".join("?" * len(part))
+            query = f"SELECT pair_id FROM pairs WHERE pair_id IN ({places})"  # noqa: S608 - only marks
+            found.update(pair_id.hex() for (pair_id,) in self._db.execute(query, part))
+        return found
+
+    def in_order(self, segments: Iterable[Segment]) -> Iterator[Place]:
+        """Path, byte offset and length of the segments' lines, in the order of pair_id."""
+        self._db.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (number INTEGER PRIMARY KEY)")
+        self._db.execute("DELETE FROM wanted")
+        self._db.executemany(
+            "INSERT INTO wanted SELECT number FROM segments WHERE path = ?",
+            ((str(segment.path),) for segment in segments),
+        )
+        return self._db.execute(
+            "SELECT path, offset, length FROM pairs JOIN wanted ON segment = wanted.number "
+            "JOIN segments ON segments.number = segment ORDER BY pair_id"
+        )
+
+
+def _rows_of(folder: Path, segment: Segment) -> list[tuple[str, int, int]]:
+    rows, at, digest = [], 0, hashlib.sha256()
+    with (folder / segment.path).open("rb") as lines:
+        for line in lines:
+            rows.append((orjson.loads(line)["pair_id"], at, len(line)))
+            digest.update(line)
+            at += len(line)
+    if len(rows) != segment.rows or digest.hexdigest()[:16] != segment.sha256_start:
+        raise PairstreamError(
+            f"{folder / segment.path} is damaged (rows or SHA-256 differ from its name): restore "
+            "it, or remove it and all later ones of its partition to read them again"
+        )
+    return rows

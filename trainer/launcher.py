@@ -1,0 +1,85 @@
+"""What a training needs of the place where it runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from schemas.errors import PairstreamError
+from schemas.settings import TrainingSettings
+from trainer.image import BuildContext
+
+
+class EngineUnavailable(PairstreamError):
+    """The place where trainings run cannot be used now; trying later may help."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training, laid out. `folder` is what the script sees as its output.
+
+    `arguments` are the script's, without those that name folders and the device.
+    """
+
+    training_id: str
+    directory_id: str
+    dataset: Path
+    base_model: Path
+    folder: Path
+    arguments: list[str]
+    settings: TrainingSettings
+    context: BuildContext
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the script ended; `why` is for people, where the code alone does not tell."""
+
+    code: int
+    why: str | None = None
+
+
+Progress = Callable[[str], None]
+
+
+class Launcher(Protocol):
+    """Runs the script of one training at most once at a time.
+
+    Guarantee: `start` after a crash of the trainer finds what its predecessor started.
+    """
+
+    name: str
+
+    def prepare(self, plan: Plan, progress: Progress) -> str:
+        """Make what is missing to run it; returns what identifies it (an image's id).
+
+        Raises: EngineUnavailable.
+        """
+        ...
+
+    def start(self, plan: Plan) -> None:
+        """Start it, unless it was started before."""
+        ...
+
+    def poll(self, plan: Plan) -> Ended | None:
+        """None while it runs; brings `training.log` up to date."""
+        ...
+
+    def stop(self, plan: Plan) -> None:
+        """End it: first asked, then killed."""
+        ...
+
+    def clean_up(self, plan: Plan) -> None:
+        """Remove what it leaves outside its folder."""
+        ...
+
+
+def make_launcher(settings: TrainingSettings, training_venv: Path) -> Launcher:
+    """The launcher of the settings. Raises: EngineUnavailable."""
+    if settings.launcher == "docker":
+        from trainer.docker_launcher import DockerLauncher
+
+        return DockerLauncher()
+    from trainer.process_launcher import ProcessLauncher
+
+    return ProcessLauncher(training_venv)

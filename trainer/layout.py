@@ -1,0 +1,74 @@
+"""Where everything lies in the data directory. Contract, section 5, and the trainer's own files."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """The paths of one data directory, which one trainer owns (`lock`)."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "LOCK"
+
+    @property
+    def source(self) -> Path:
+        """What the positions are positions of, and this directory's id."""
+        return self.root / "source.json"
+
+    @property
+    def segments(self) -> Path:
+        return self.root / "segments"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index.sqlite"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def training_venv(self) -> Path:
+        return self.root / "training-venv"
+
+    def dataset_names(self) -> list[str]:
+        """Published datasets, oldest first: a folder without a manifest is none."""
+        if not self.datasets.is_dir():
+            return []
+        return sorted(path.parent.name for path in self.datasets.glob(f"ds-*/{MANIFEST}"))
+
+    def next_dataset_name(self) -> str:
+        names = self.dataset_names()
+        number = int(names[-1].removeprefix("ds-")) if names else 0
+        return f"ds-{number + 1:06d}"
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's renames survive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

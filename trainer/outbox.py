@@ -1,0 +1,81 @@
+"""What the trainer writes to Kafka: dead letters of pairs, and the steps of trainings."""
+
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from confluent_kafka import Producer
+
+from schemas import clients, dead_letters
+from schemas.dead_letters import Header, Origin
+from schemas.errors import InvalidRecord, PairstreamError
+from schemas.rows import TrainingStep, TrainingStepName, encode
+from schemas.settings import KafkaSettings
+from schemas.topics import PAIRS, TRAININGS, Names
+from trainer.datasets import DatasetManifest
+
+SERVICE = "pairstream-trainer"
+
+DELIVERY_SECONDS = 150.0
+
+
+class Outbox:
+    """Thread-safe. Nothing counts as written before `deliver` has returned."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._producer = Producer(clients.producer(settings))
+        self._names = Names(settings.topic_prefix)
+        self._lock = threading.Lock()
+        self._errors: list[str] = []
+
+    def refuse(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        original: Iterable[Header],
+        origin: Origin,
+        error: InvalidRecord,
+    ) -> None:
+        """Queue a dead letter with the record's bytes as they came."""
+        headers = dead_letters.headers(
+            origin, reason=error.reason, detail=error.detail, service=SERVICE, original=original
+        )
+        self._send(self._names.dead_letters(PAIRS), key, value, headers)
+
+    def step(
+        self,
+        training_id: str,
+        step: TrainingStepName,
+        dataset: DatasetManifest,
+        detail: str | None,
+    ) -> None:
+        """Write one step of a training and wait until it is acknowledged."""
+        now = datetime.now(UTC)
+        row = TrainingStep(training_id, step, now, dataset.name, dataset.sha256, detail)
+        self._send(self._names.topic(TRAININGS), training_id.encode(), encode(row), None)
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Wait for every acknowledgement.
+
+        Raises: PairstreamError when something was not acknowledged.
+        """
+        with self._lock:
+            left = self._producer.flush(DELIVERY_SECONDS)
+            errors, self._errors = self._errors, []
+        if left or errors:
+            what = errors[0] if errors else f"{left} records without an answer"
+            raise PairstreamError(f"Kafka did not take what the trainer wrote: {what}")
+
+    def _send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: list[Header] | None
+    ) -> None:
+        with self._lock:
+            named = cast("Any", headers or [])  # its stubs want text where bytes are meant
+            self._producer.produce(topic, value, key, headers=named, on_delivery=self._delivered)
+            self._producer.poll(0)
+
+    def _delivered(self, error: object, _message: object) -> None:
+        if error is not None:
+            self._errors.append(str(error))

@@ -1,0 +1,65 @@
+"""The topic that a data directory was filled from: positions mean nothing in another."""
+
+import secrets
+
+import msgspec
+
+from schemas.errors import PairstreamError
+from trainer.layout import DataDir, write_durably
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A topic as the cluster knows it; a re-created one has another id and starts anew."""
+
+    cluster_id: str
+    topic: str
+    topic_id: str
+    partitions: int
+
+
+class SourceFile(msgspec.Struct, frozen=True):
+    """`source.json`: `id` names the data directory where several share one Docker Engine."""
+
+    id: str
+    source: Source
+
+
+def open_source(data: DataDir, source: Source) -> SourceFile:
+    """Remember the source of a new data directory, or hold the source against it.
+
+    Raises: PairstreamError that says what differs and what to do.
+    """
+    if not data.source.exists():
+        data.root.mkdir(parents=True, exist_ok=True)
+        known = SourceFile(secrets.token_hex(4), source)
+        write_durably(data.source, msgspec.json.format(msgspec.json.encode(known)) + b"\n")
+        return known
+    known = read_source(data)
+    if known.source != source:
+        raise PairstreamError(_explain(data, known.source, source))
+    return known
+
+
+def read_source(data: DataDir) -> SourceFile:
+    """Raises: PairstreamError when the file is damaged."""
+    try:
+        return msgspec.json.decode(data.source.read_bytes(), type=SourceFile)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise PairstreamError(
+            f"{data.source} cannot be read ({error}): restore it, or use a new data directory"
+        ) from error
+
+
+def _explain(data: DataDir, known: Source, found: Source) -> str:
+    if known.partitions != found.partitions and known.topic_id == found.topic_id:
+        what = f"{known.topic} had {known.partitions} partitions and has {found.partitions} now"
+    elif known.cluster_id != found.cluster_id:
+        what = f"it was filled from cluster {known.cluster_id}, and this is {found.cluster_id}"
+    elif known.topic != found.topic:
+        what = f"it was filled from {known.topic}, and this is {found.topic}"
+    else:
+        what = f"{known.topic} was re-created: its offsets mean something else now"
+    return (
+        f"{data.root} does not fit: {what}; start the trainer with a new --data-dir (the datasets "
+        "in the old one stay valid)"
+    )

@@ -1,0 +1,143 @@
+"""Has every dataset trained once, oldest first, one at a time, beside the intake."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from schemas.errors import PairstreamError
+from schemas.rows import TrainingStepName
+from schemas.settings import TrainerSettings
+from trainer.datasets import read_manifest
+from trainer.launcher import EngineUnavailable, make_launcher
+from trainer.layout import DataDir
+from trainer.outbox import Outbox
+from trainer.training import TrainingInterrupted, TrainingRequest, run_training
+
+log = structlog.get_logger()
+
+LONGEST_WAIT_SECONDS = 300.0
+
+
+def training_id(dataset: str) -> str:
+    """The training that the trainer itself starts for a dataset."""
+    return f"dpo-{dataset}"
+
+
+def pending(data: DataDir, directory_id: str) -> list[TrainingRequest]:
+    """Trainings of published datasets that have not come to their end, oldest first."""
+    requests = (
+        TrainingRequest(training_id(name), directory_id, data.datasets / name, data.models)
+        for name in data.dataset_names()
+    )
+    return [request for request in requests if not request.is_done()]
+
+
+class Trainings:
+    """A thread that works off what is pending; `check` raises what it died of."""
+
+    def __init__(
+        self,
+        data: DataDir,
+        settings: TrainerSettings,
+        directory_id: str,
+        outbox: Outbox,
+        *,
+        once: bool,
+    ) -> None:
+        self._data = data
+        self._settings = settings
+        self._directory_id = directory_id
+        self._outbox = outbox
+        self._once = once
+        self._stop = threading.Event()
+        self._changed = threading.Condition()
+        self._looked = False
+        self._error: Exception | None = None
+        self._failed: list[str] = []
+        self._thread = threading.Thread(target=self._work, name="trainings")
+
+    def __enter__(self) -> Self:
+        if self._settings.launcher != "none":
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop following; a training that runs goes on without us."""
+        self._stop.set()
+        self.wake()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def wake(self) -> None:
+        """Look again for what is pending."""
+        with self._changed:
+            self._looked = False
+            self._changed.notify_all()
+
+    def check(self) -> None:
+        """Raises: what ended the thread."""
+        if self._error is not None:
+            raise self._error
+
+    def wait(self, stop: threading.Event) -> None:
+        """Wait until nothing is pending.
+
+        Raises: PairstreamError when a training failed.
+        """
+        while self._settings.launcher != "none" and not stop.wait(0.2):
+            self.check()
+            if not pending(self._data, self._directory_id):
+                break
+        if self._failed:
+            raise PairstreamError(f"a training failed: {self._failed[0]}")
+
+    def _work(self) -> None:
+        tries = 0
+        while not self._stop.is_set():
+            try:
+                self._train_all()
+                tries = 0
+                self._wait(None)
+            except TrainingInterrupted:
+                return
+            except EngineUnavailable as error:
+                if self._once:
+                    self._error = error
+                    return
+                log.warning("training_postponed", why=str(error))
+                self._wait(min(LONGEST_WAIT_SECONDS, 5.0 * 2**tries))
+                tries += 1
+            except Exception as error:  # noqa: BLE001 - `check` raises it where it is seen
+                self._error = error
+                return
+
+    def _wait(self, seconds: float | None) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stop.is_set() or not self._looked, seconds)
+
+    def _train_all(self) -> None:
+        with self._changed:
+            self._looked = True
+        for request in pending(self._data, self._directory_id):
+            if self._stop.is_set():
+                return
+            self._train(request)
+
+    def _train(self, request: TrainingRequest) -> None:
+        dataset = read_manifest(request.dataset)
+
+        def on_step(step: TrainingStepName, detail: str | None) -> None:
+            log.info(f"training_{step}", training_id=request.training_id, detail=detail)
+            self._outbox.step(request.training_id, step, dataset, detail)
+
+        launcher = make_launcher(self._settings, self._data.training_venv)
+        manifest = run_training(request, self._settings, launcher, on_step=on_step, stop=self._stop)
+        if not manifest.succeeded:
+            self._failed.append(f"{request.training_id}: {manifest.why}")
