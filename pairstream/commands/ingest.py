@@ -60,10 +60,10 @@ class Sender:
 
 @click.command("ingest")
 @click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True))
-@click.option("--format", "format_", type=click.Choice(["events"]), default="events",
+@click.option("--format", expose_value=False, type=click.Choice(["events"]), default="events",
               show_default=True, help="events: one event of the contract a line.")  # fmt: skip
 @settings_options(KafkaSettings)
-def command(files: tuple[str, ...], config_file: Path | None, format_: str, **flags: Any) -> None:
+def command(files: tuple[str, ...], config_file: Path | None, **flags: Any) -> None:
     """Send events from JSON-lines FILES (- for standard input) and wait until all are there.
 
     A bad line is named with its number and reason and left out; exit code 1 then. Sending a file

@@ -12,7 +12,7 @@ from schemas.settings import DatasetSettings, PairingSettings
 
 @click.command("replay")
 @click.option("--from", "source", type=click.Choice(["events", "pairs"]), required=True,
-              help="events: fold the runs again, with the pairing settings given here.")  # fmt: skip
+              help="events: fold the runs again, by the pairing settings given.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
 @click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
               help="Only records from this time (UTC) on.")  # fmt: skip

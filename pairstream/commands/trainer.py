@@ -12,9 +12,7 @@ from schemas.settings import TrainerSettings
 
 
 @click.command("trainer")
-@click.option(
-    "--once", is_flag=True, help="Stop at the topic's end, when nothing is left to train."
-)
+@click.option("--once", is_flag=True, help="Stop when nothing that is there is left to do.")
 @settings_options(TrainerSettings)
 def command(config_file: Path | None, once: bool, **flags: Any) -> None:
     """Take in pairs, cut a dataset at the threshold, and train on it in a container.

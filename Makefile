@@ -1,0 +1,48 @@
+# Everything runs in .venv; the first target that needs it makes it.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types format bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+.venv/.service: pyproject.toml client/pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable . --editable ./client
+	@touch $@
+
+# PyTorch first and alone, so that a build of it that is at hand (such as the CPU's) is taken.
+.venv/.complete: .venv/.service
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[train]' --editable ./client --group dev
+	@touch $@
+
+setup: .venv/.complete ## Install everything that developing takes into .venv
+
+demo: .venv/.service ## Run the main job: agent, Kafka, pairs, a training, an archived model
+	$(BIN)/pairstream demo $(ARGS)
+
+test: .venv/.complete ## Run all tests (ARGS="-k name" for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types test ## What a change must pass
+
+lint: .venv/.complete ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.complete ## Check types
+	$(BIN)/mypy
+
+format: .venv/.complete ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.complete ## Measure the worker beside a bare loop (needs KAFKA_HOME)
+	$(BIN)/python -m benchmarks.worker $(ARGS)
+
+clean: ## Remove the environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
