@@ -19,7 +19,9 @@ def connection(settings: KafkaSettings) -> ClientConfig:
         "ssl.key.location": settings.ssl_key_location,
         "ssl.key.password": settings.ssl_key_password,
     }
-    return {name: value for name, value in wanted.items() if value is not None}
+    # Errors only: its warnings are about what it is about to try again.
+    given: ClientConfig = {name: value for name, value in wanted.items() if value is not None}
+    return {"log_level": 3} | given
 
 
 def producer(settings: KafkaSettings) -> ClientConfig:

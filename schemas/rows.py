@@ -129,7 +129,7 @@ def assistant_message(content: str) -> list[Message]:
 
 def hashed_id(*parts: str | int | None) -> str:
     """The contract's id: 32 hexadecimal digits of SHA-256 over the parts joined by U+001F."""
-    text = "\x1f".join("" if part is None else str(part) for part in parts)
+    text = "\x1f".join(["" if part is None else str(part) for part in parts])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from operator import attrgetter
 from typing import Literal
 
 from schemas.events import CodeAttempted, Message
@@ -28,31 +28,35 @@ from streams.runs import Run
 Prompt = list[Message] | None
 
 
-@dataclass(frozen=True)
 class Strategy:
     """A proposed strategy with those of its attempts that count, by number: none is void.
 
-    `full` and `getters` are None where the run does not know them.
+    `full` and `getters` are None where the run does not know them. `best` has the best score, ties
+    go to the earliest; only strategies with a success have one.
     """
 
-    strategy_id: str
-    text: str
-    full: Prompt
-    getters: Sequence[str] | None
-    attempts: Sequence[CodeAttempted]
+    __slots__ = (
+        "attempts", "best", "failures", "full", "getters", "strategy_id", "successes", "text"
+    )  # fmt: skip
 
-    @cached_property
-    def successes(self) -> list[CodeAttempted]:
-        return [attempt for attempt in self.attempts if attempt.is_success]
-
-    @cached_property
-    def failures(self) -> list[CodeAttempted]:
-        return [attempt for attempt in self.attempts if not attempt.is_success]
-
-    @cached_property
-    def best(self) -> CodeAttempted:
-        """The best score; ties go to the earliest attempt. Only where there is a success."""
-        return max(self.successes, key=lambda attempt: (attempt.score, -attempt.attempt))
+    def __init__(
+        self,
+        strategy_id: str,
+        text: str,
+        full: Prompt,
+        getters: Sequence[str] | None,
+        attempts: Sequence[CodeAttempted],
+    ) -> None:
+        self.strategy_id = strategy_id
+        self.text = text
+        self.full = full
+        self.getters = getters
+        self.attempts = attempts
+        self.successes = [attempt for attempt in attempts if attempt.is_success]
+        self.failures = [attempt for attempt in attempts if not attempt.is_success]
+        if self.successes:
+            # The attempts come by number, and max() keeps the first of equals.
+            self.best = max(self.successes, key=attrgetter("score"))
 
     @property
     def is_runnable(self) -> bool:
@@ -137,28 +141,40 @@ COMPOSITION = (
 
 
 def _scored_rows(run: Run, strategies: Iterable[Strategy]) -> list[ScoredRow]:
-    return [
-        ScoredRow(
-            row_id=hashed_id(
-                run.run_id, strategy.strategy_id, line.kind, attempt.attempt if attempt else None
-            ),
-            run_id=run.run_id,
-            strategy_id=strategy.strategy_id,
-            kind=line.kind,
-            attempt=attempt.attempt if attempt else None,
-            prompt=prompt,
-            response=assistant_message(line.response(strategy, attempt)),
-            score=line.score(attempt),
-            agent_id=run.started.agent_id if run.started else None,
-            task_id=run.started.task_id if run.started else None,
-            policy_id=run.started.policy_id if run.started else None,
-        )
-        for strategy in strategies
-        if strategy.attempts
-        for line in COMPOSITION
-        if (prompt := line.prompt(strategy)) is not None
-        for attempt in line.each(strategy)
-    ]
+    rows = []
+    for strategy in strategies:
+        if not strategy.attempts:
+            continue
+        for line in COMPOSITION:
+            attempts = line.each(strategy)
+            prompt = line.prompt(strategy) if attempts else None
+            if prompt is not None:
+                rows += [_scored_row(run, strategy, line, prompt, attempt) for attempt in attempts]
+    return rows
+
+
+def _scored_row(
+    run: Run,
+    strategy: Strategy,
+    line: Composition,
+    prompt: list[Message],
+    attempt: CodeAttempted | None,
+) -> ScoredRow:
+    number = attempt.attempt if attempt else None
+    started = run.started
+    return ScoredRow(
+        row_id=hashed_id(run.run_id, strategy.strategy_id, line.kind, number),
+        run_id=run.run_id,
+        strategy_id=strategy.strategy_id,
+        kind=line.kind,
+        attempt=number,
+        prompt=prompt,
+        response=assistant_message(line.response(strategy, attempt)),
+        score=line.score(attempt),
+        agent_id=started.agent_id if started else None,
+        task_id=started.task_id if started else None,
+        policy_id=started.policy_id if started else None,
+    )
 
 
 # --- Pairs ---------------------------------------------------------------------------------------

@@ -44,16 +44,33 @@ class Marker(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(slots=True)
 class OpenRun:
-    """A run that is not settled; `offsets` are those of its events, for its state's keys.
+    """A run that is not settled.
 
-    `seen_ms` is when a worker last saw an event of it; `expiring_at` is the count of events for
-    which an expiry has been asked for.
+    Attributes:
+        events: offset and value of each that is not in the state yet.
+        keys: of its events in the state.
+        seen_ms: when a worker last saw an event of it.
+        expiring_at: the count of events for which an expiry has been asked for.
     """
 
     run: Run
     seen_ms: int
-    offsets: list[int] = field(default_factory=list)
+    events: list[tuple[int, bytes]] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
     expiring_at: int = 0
+
+    @property
+    def count(self) -> int:
+        """Of its events in the log, duplicates aside."""
+        return len(self.events) + len(self.keys)
+
+    def write(self, writes: dict[bytes, bytes | None]) -> None:
+        """Move what is not in the state yet there."""
+        for offset, value in self.events:
+            key = event_key(self.run.run_id, offset)
+            writes[key] = value
+            self.keys.append(key)
+        self.events.clear()
 
 
 @dataclass(slots=True)
@@ -73,13 +90,6 @@ class Effects:
     settlements: list[Settlement] = field(default_factory=list)
     skipped: int = 0
 
-    def remove(self, key: bytes) -> None:
-        """Remove state; what this very batch has written need not be written at all."""
-        if self.writes.get(key) is not None:
-            del self.writes[key]
-        else:
-            self.writes[key] = None
-
 
 _marker_encoder = msgspec.msgpack.Encoder()
 _marker_decoder = msgspec.msgpack.Decoder(Marker)
@@ -92,6 +102,7 @@ class Partition:
         self.extended = extended
         self.open: OrderedDict[str, OpenRun] = OrderedDict()
         self.settled: OrderedDict[str, tuple[Marker, int]] = OrderedDict()
+        self._touched: dict[str, OpenRun] = {}
 
     def apply(
         self, records: Iterable[tuple[bytes | None, bytes | None, int]], *, now_ms: int
@@ -114,6 +125,10 @@ class Partition:
                 self._fold(event, value, offset, now_ms, effects)
             except InvalidRecord as error:
                 effects.refused.append((index, error))
+        # Only now, so that what begins and ends within a batch is never written.
+        for opened in self._touched.values():
+            opened.write(effects.writes)
+        self._touched.clear()
         return effects
 
     def _fold(self, event: Event, value: bytes, offset: int, now_ms: int, effects: Effects) -> None:
@@ -126,11 +141,9 @@ class Partition:
         elif isinstance(event, RunFinished):
             self._settle(event, "finished", now_ms, effects)
         else:
-            self._take_in(event, value, offset, now_ms, effects)
+            self._take_in(event, value, offset, now_ms)
 
-    def _take_in(
-        self, event: AgentEvent, value: bytes, offset: int, now_ms: int, effects: Effects
-    ) -> None:
+    def _take_in(self, event: AgentEvent, value: bytes, offset: int, now_ms: int) -> None:
         opened = self.open.get(event.run_id)
         if opened is None:
             opened = self.open[event.run_id] = OpenRun(Run(event.run_id), now_ms)
@@ -142,19 +155,24 @@ class Partition:
                 return
         except InvalidRecord:
             # Kept as well, so that the same refusal is known again after a restart.
-            _keep(opened, value, offset, effects)
+            self._keep(opened, value, offset)
             raise
-        _keep(opened, value, offset, effects)
+        self._keep(opened, value, offset)
+
+    def _keep(self, opened: OpenRun, value: bytes, offset: int) -> None:
+        opened.events.append((offset, value))
+        self._touched[opened.run.run_id] = opened
 
     def _expire(self, event: RunExpired, now_ms: int, effects: Effects) -> None:
         opened = self.open.get(event.run_id)
-        if opened is not None and len(opened.offsets) == event.events:
+        if opened is not None and opened.count == event.events:
             self._settle(event, "timeout", now_ms, effects)
 
     def _settle(
         self, event: RunFinished | RunExpired, by: SettledBy, now_ms: int, effects: Effects
     ) -> None:
         opened = self.open.pop(event.run_id, None) or OpenRun(Run(event.run_id), now_ms)
+        self._touched.pop(event.run_id, None)
         settlement = settle(opened.run, by, extended=self.extended)
         _add_rows(settlement, effects)
         digests = [*opened.run.digests(), event_digest(event)]
@@ -162,8 +180,7 @@ class Partition:
         self.settled[event.run_id] = (marker, now_ms)
         # The marker first: a crash in between must not leave half a run that looks open.
         effects.writes[marker_key(event.run_id)] = _marker_encoder.encode(marker)
-        for offset in opened.offsets:
-            effects.remove(event_key(event.run_id, offset))
+        effects.writes.update(dict.fromkeys(opened.keys))
 
     def silent(self, since_ms: int) -> list[tuple[str, int]]:
         """Runs of which nothing was seen since then, with their counts of events; each once."""
@@ -171,9 +188,9 @@ class Partition:
         for run_id, opened in self.open.items():
             if opened.seen_ms > since_ms:
                 break
-            if opened.expiring_at != len(opened.offsets):
-                opened.expiring_at = len(opened.offsets)
-                expired.append((run_id, len(opened.offsets)))
+            if opened.expiring_at != opened.count:
+                opened.expiring_at = opened.count
+                expired.append((run_id, opened.count))
         return expired
 
     def forget(self, before_ms: int) -> dict[bytes, bytes | None]:
@@ -215,7 +232,7 @@ class Partition:
 
 def event_key(run_id: str, offset: int) -> bytes:
     """The state's key of one event of an open run."""
-    return run_id.encode() + _SEPARATOR + str(offset).encode()
+    return f"{run_id}\x00{offset}".encode()
 
 
 def marker_key(run_id: str) -> bytes:
@@ -236,13 +253,8 @@ def _reopened(run_id: str, kept: list[tuple[int, bytes, int]]) -> OpenRun:
         assert isinstance(event, AgentEvent)
         with suppress(InvalidRecord):  # it was refused before, and stands as refused again
             opened.run.fold(event)
-        opened.offsets.append(offset)
+        opened.keys.append(event_key(run_id, offset))
     return opened
-
-
-def _keep(opened: OpenRun, value: bytes, offset: int, effects: Effects) -> None:
-    opened.offsets.append(offset)
-    effects.writes[event_key(opened.run.run_id, offset)] = value
 
 
 def _check_late(event: Event, marker: Marker) -> None:

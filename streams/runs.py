@@ -4,13 +4,14 @@ The order of arrival decides nothing but which of two conflicting events stands.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
+from operator import attrgetter
 
 import msgspec
 
 from schemas.errors import InvalidRecord
-from schemas.events import CodeAttempted, Event, RunStarted, StrategyProposed
+from schemas.events import EVENT_TYPES, CodeAttempted, Event, RunStarted, StrategyProposed
 
 CONFLICTING_ATTEMPT = "conflicting_attempt"
 CONFLICTING_STRATEGY = "conflicting_strategy"
@@ -64,7 +65,8 @@ class Run:
         return self._compare(event, standing, reason)
 
     def _compare(self, event: AgentEvent, standing: AgentEvent, reason: str) -> Folded:
-        if _content(event) == _content(standing):
+        _, content = _CONTENTS[type(event)]
+        if content(event) == content(standing):
             return Folded.DUPLICATE
         digest = event_digest(event)
         if digest in self.refused:
@@ -85,14 +87,16 @@ class Run:
 
 def event_digest(event: Event) -> bytes:
     """8 bytes that two events share when they say the same, whenever they were sent."""
-    content = _encoder.encode((event.__struct_config__.tag, *_content(event)))
-    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+    tag, content = _CONTENTS[type(event)]
+    encoded = _encoder.encode((tag, content(event)))
+    return hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).digest()
 
 
-def _content(event: Event) -> tuple[object, ...]:
+def _content_getter(event_type: type[msgspec.Struct]) -> Callable[[Event], object]:
     """What an event says: a sender that tries again may stamp it with another time or id."""
-    return tuple(
-        getattr(event, name)
-        for name in event.__struct_fields__
-        if name not in ("time", "event_id", "run_id")
-    )
+    names = [name for name in event_type.__struct_fields__ if name not in _STAMPS]
+    return attrgetter(*names) if names else lambda _: ()
+
+
+_STAMPS = ("time", "event_id", "run_id")
+_CONTENTS = {kind: (kind.__struct_config__.tag, _content_getter(kind)) for kind in EVENT_TYPES}

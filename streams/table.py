@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import structlog
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.tables.table import Table
@@ -16,6 +17,9 @@ from faust.types import TP, EventT
 from schemas.crash_points import crash_point
 from streams.changelog import State
 from streams.partition import Partition
+
+# By a name of its own: what Faust logs as this module is silenced (pairstream/logs.py).
+log = structlog.get_logger("pairstream.state")
 
 Writes = Mapping[bytes, bytes | None]
 
@@ -61,6 +65,12 @@ class RunTable(Table[bytes, bytes]):
         if self.app.consumer_generation_id == generation:
             self.runs = {partition: runs for partition, (runs, _) in restored.items()}
             self.leftovers = {number: left for number, (_, left) in restored.items() if left}
+            log.info(
+                "partitions_taken_over",
+                partitions=sorted(ours),
+                open_runs=sum(len(runs.open) for runs in self.runs.values()),
+                settled_runs=sum(len(runs.settled) for runs in self.runs.values()),
+            )
             crash_point("worker.recovered")
 
     def _restore(self, state: Mapping[int, State]) -> dict[int, tuple[Partition, Writes]]:

@@ -4,6 +4,7 @@ Guarantee: what it had not committed when it ended, however it ended, is done ag
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -34,6 +35,8 @@ def run_worker(settings: WorkerSettings, *, partitions: int) -> int:
     Raises: PairstreamError when this installation cannot run a worker.
     """
     check_installation()
+    # Events and rows form no cycles, so looking for these often finds nothing.
+    gc.set_threshold(50_000, 20, 20)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     app = WorkerApp(settings, partitions=partitions, failed=_end)

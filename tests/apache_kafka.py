@@ -1,0 +1,113 @@
+"""Apache Kafka from its own folder (KAFKA_HOME), in KRaft mode on loopback."""
+
+import base64
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+HEAP = ("-Xms256m", "-Xmx256m", "-XX:+UseSerialGC")
+
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dir={folder}/log
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+group.initial.rebalance.delay.ms=0
+num.network.threads=2
+num.io.threads=2
+log.cleaner.dedupe.buffer.size=4194304
+"""
+
+
+class ApacheKafka:
+    """One node, as a context manager; what it holds survives `kill` and `start`."""
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        self.folder = folder
+        self.port, controller = _free_ports()
+        self._jars = f"{home}/libs/*"
+        self._config = folder / "server.properties"
+        self._config.write_text(
+            PROPERTIES.format(port=self.port, controller=controller, folder=folder)
+        )
+        self._log = folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._config))
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command("kafka.Kafka", str(self._config)),
+                stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=self.folder,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Kafka did not start: {self._log.read_text()[-3000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+            self._process.wait(STOP_SECONDS)
+
+    def _java(self, *arguments: str) -> None:
+        done = subprocess.run(
+            self._command(*arguments), capture_output=True, text=True, check=False, cwd=self.folder
+        )
+        if done.returncode:
+            raise RuntimeError(f"{arguments[0]} failed: {done.stderr[-3000:]}")
+
+    def _command(self, *arguments: str) -> list[str]:
+        return ["java", *HEAP, "-Djava.awt.headless=true", "-cp", self._jars, *arguments]
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

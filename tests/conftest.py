@@ -1,0 +1,120 @@
+"""Fixtures of all tests: brokers, engines, a small model, and the command line as users run it."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from pairstream.tiny_model import make_tiny_model
+from streams.broker import EmbeddedBroker
+from tests.apache_kafka import ApacheKafka
+
+RECORDED_RUNS = Path(__file__).parents[2] / "shared" / "data" / "humaneval.events.jsonl"
+
+COMMAND_SECONDS = 120.0
+
+Pairstream = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def missing(what: str) -> NoReturn:
+    """Skip with a line that says what to install; in CI nothing may be skipped."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("PAIRSTREAM_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def embedded_broker() -> Iterator[str]:
+    """Bootstrap servers of an embedded broker; tests keep apart by `prefix`."""
+    with EmbeddedBroker() as broker:
+        yield broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """One node of Apache Kafka; tests keep apart by `prefix`."""
+    home = os.environ.get("KAFKA_HOME")
+    if not home:
+        missing("needs Apache Kafka 4 and Java 17: set KAFKA_HOME to Kafka's folder")
+    with ApacheKafka(Path(home), tmp_path_factory.mktemp("kafka")) as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A topic prefix of this test alone."""
+    return f"t{uuid.uuid4().hex[:10]}."
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[object]:
+    """A client of the Docker SDK for an engine that answers."""
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=120)
+        client.ping()
+    except DockerException:
+        missing("needs a Docker Engine that answers: install Docker and start it")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small model, in 4 bits trainable within seconds."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    make_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recorded_runs() -> Path:
+    """Events of 164 recorded runs, where they lie beside the checkout."""
+    if not RECORDED_RUNS.is_file():
+        missing(f"needs recorded runs: {RECORDED_RUNS.name} is not there")
+    return RECORDED_RUNS
+
+
+@pytest.fixture
+def pairstream(tmp_path: Path) -> Pairstream:
+    """Run `pairstream ARGS...` to its end in an empty folder: `pairstream("ingest", file, env={})`.
+
+    `env` adds variables, `check=False` lets it fail, `timeout` is in seconds.
+    """
+
+    def run(
+        *args: object,
+        env: dict[str, str] | None = None,
+        check: bool = True,
+        timeout: float = COMMAND_SECONDS,
+        stdin: str | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "pairstream", *map(str, args)],
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode:
+            pytest.fail(f"pairstream {args} exited {done.returncode}: {done.stderr[-3000:]}")
+        return done
+
+    return run
