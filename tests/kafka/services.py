@@ -1,0 +1,132 @@
+"""Workers and trainers as processes, and what stands in the topics."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+from confluent_kafka import Producer
+
+from pairstream.cluster import Cluster
+from pairstream.reader import TopicReader
+from schemas import clients
+from schemas.settings import TopicSettings
+from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, Names, Topic
+
+WAIT_SECONDS = 90.0
+LOOK_SECONDS = 0.05
+
+
+class Deployment:
+    """The topics of one prefix, and processes that work on them."""
+
+    def __init__(self, servers: str, prefix: str, folder: Path, *, partitions: int = 4) -> None:
+        self.settings = TopicSettings(
+            bootstrap_servers=servers, topic_prefix=prefix, partitions=partitions
+        )
+        self.names = Names(prefix)
+        self.folder = folder
+        self.environment = {
+            "PAIRSTREAM_BOOTSTRAP_SERVERS": servers,
+            "PAIRSTREAM_TOPIC_PREFIX": prefix,
+            "PAIRSTREAM_PARTITIONS": str(partitions),
+            "PAIRSTREAM_DATA_DIR": str(folder / "data"),
+            "PAIRSTREAM_SESSION_TIMEOUT_SECONDS": "6",
+        }
+        self._count = 0
+
+    @contextmanager
+    def running(self, *command: str, **settings: str) -> Iterator["Service"]:
+        """A command that runs within the block; killed at its end unless it ended before."""
+        self._count += 1
+        log = self.folder / f"{self._count}-{command[0]}.log"
+        extra = {f"PAIRSTREAM_{name.upper()}": value for name, value in settings.items()}
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pairstream", *command],
+                env={**os.environ, **self.environment, **extra},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        service = Service(process, log)
+        try:
+            yield service
+        finally:
+            service.kill()
+
+    def send(
+        self, records: list[tuple[bytes | None, bytes | None]], topic: Topic = RUN_EVENTS
+    ) -> None:
+        """Produce and wait for every acknowledgement."""
+        producer = Producer(clients.producer(self.settings))
+        for key, value in records:
+            producer.produce(self.names.topic(topic), value, key)
+        assert producer.flush(WAIT_SECONDS) == 0
+
+    def messages(self, name: str) -> list[Any]:
+        """Every record of a topic, by partition and offset."""
+        reader = TopicReader(self.settings, name, self.settings.partitions)
+        return sorted(reader.read(), key=lambda record: (record.partition(), record.offset()))
+
+    def rows(self, topic: Topic) -> list[dict[str, Any]]:
+        return [orjson.loads(record.value()) for record in self.messages(self.names.topic(topic))]
+
+    def dead_letters(self, topic: Topic) -> list[Any]:
+        return self.messages(self.names.dead_letters(topic))
+
+    def lag(self) -> int:
+        """Records of the worker's topics that it has not committed."""
+        cluster = Cluster(self.settings)
+        committed = cluster.committed(self.names.worker_app)
+        behind = 0
+        for topic in (RUN_EVENTS, GARBLE_REQUESTS):
+            name = self.names.topic(topic)
+            for partition, (_, end) in cluster.ranges(cluster.require(name))[name].items():
+                behind += end - committed.get((name, partition), 0)
+        return behind
+
+
+class Service:
+    """A started command."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.process = process
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """SIGKILL, as a machine that dies."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(WAIT_SECONDS)
+
+    def await_end(self) -> int:
+        return self.process.wait(WAIT_SECONDS)
+
+    def await_log(self, text: str) -> None:
+        self.wait_until(lambda: text in self.log, f"{text!r} in the log")
+
+    def wait_until(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait for a condition; fails with the log when the process ends first."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not holds():
+            if self.process.poll() is not None and not holds():
+                raise AssertionError(f"ended ({self.process.returncode}) before {what}: {self.log}")
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} did not come in {WAIT_SECONDS} s: {self.log[-5000:]}")
+            time.sleep(LOOK_SECONDS)
