@@ -59,7 +59,15 @@ class BatchConsumer(driver.Consumer):
         self._forget(revoked)
 
     async def perform_seek(self) -> None:
+        """Go back to what is committed, also where nothing is.
+
+        A fetch that was under way when the rebalance began may have taken records that nobody was
+        given. aiokafka moves back only partitions with a commit, so the others would lose them.
+        """
         await super().perform_seek()
+        for tp in self.assignment():
+            if not self._committed_offset[tp] and not self._is_changelog_tp(tp):
+                await self._seek(tp, 0)
         self._forget(set(self._handed_over), keep_position=True)
 
     def _forget(self, partitions: set[TP], *, keep_position: bool = False) -> None:

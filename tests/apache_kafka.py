@@ -11,6 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+LOGIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule"
+USER, PASSWORD = "worker", "correct-horse"
+
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 HEAP = ("-Xms256m", "-Xmx256m", "-XX:+UseSerialGC")
@@ -19,10 +22,12 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config={login} required user_{user}="{password}";
 log.dir={folder}/log
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -38,12 +43,21 @@ class ApacheKafka:
     """One node, as a context manager; what it holds survives `kill` and `start`."""
 
     def __init__(self, home: Path, folder: Path) -> None:
+        self.home = home
         self.folder = folder
-        self.port, controller = _free_ports()
+        self.port, self.sasl_port, controller = _free_ports(3)
         self._jars = f"{home}/libs/*"
         self._config = folder / "server.properties"
         self._config.write_text(
-            PROPERTIES.format(port=self.port, controller=controller, folder=folder)
+            PROPERTIES.format(
+                port=self.port,
+                sasl=self.sasl_port,
+                controller=controller,
+                folder=folder,
+                login=LOGIN_MODULE,
+                user=USER,
+                password=PASSWORD,
+            )
         )
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -101,11 +115,12 @@ class ApacheKafka:
         return ["java", *HEAP, "-Djava.awt.headless=true", "-cp", self._jars, *arguments]
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def _answers(port: int) -> bool:
