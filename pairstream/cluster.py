@@ -1,20 +1,30 @@
 """What the commands ask and tell the cluster: is it there, are the topics, are they as wanted."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka import (
+    ConsumerGroupState,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
-from schemas.clients import connection
+from pairstream.ends import bounded_consumer, retried, true_ranges
+from schemas import clients
 from schemas.errors import PairstreamError
 from schemas.settings import KafkaSettings, TopicSettings
 from schemas.topics import STATE_CHANGELOG_CONFIG, TOPICS, Names
 from trainer.source import Source
 
 ANSWER_SECONDS = 10.0
+
+# By partition: its first offset and its end.
+Ranges = dict[int, tuple[int, int]]
 
 
 class Cluster:
@@ -24,7 +34,7 @@ class Cluster:
         self._settings = settings
         self._refusal: str | None = None
         self._admin = AdminClient(
-            connection(settings) | {"error_cb": self._on_error, "log_level": 0}
+            clients.connection(settings) | {"error_cb": self._on_error, "log_level": 0}
         )
 
     def _on_error(self, error: KafkaError) -> None:
@@ -41,6 +51,7 @@ class Cluster:
             try:
                 topics = self._admin.list_topics(timeout=1.0).topics
             except KafkaException as error:
+                self._admin.poll(0)  # tells `_on_error` what went wrong
                 if self._refusal is not None:
                     raise PairstreamError(
                         f"the broker refused us: {self._refusal}; check PAIRSTREAM_SASL_USERNAME, "
@@ -84,6 +95,8 @@ class Cluster:
         """Settings of topics, as far as the broker tells them."""
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         found: dict[str, dict[str, str]] = {}
+        if not resources:
+            return found
         for resource, future in self._admin.describe_configs(resources).items():
             try:
                 entries: dict[str, Any] = future.result()
@@ -92,16 +105,73 @@ class Cluster:
             found[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
         return found
 
-    def committed(self, group: str) -> dict[tuple[str, int], int]:
-        """A group's committed offsets by topic and partition; empty where it is unknown."""
-        from confluent_kafka import ConsumerGroupTopicPartitions
+    def ranges(self, topics: Mapping[str, int]) -> dict[str, Ranges]:
+        """First offset and end of every partition, by topic; the argument is what `require` gives.
 
-        request = [ConsumerGroupTopicPartitions(group)]
+        Raises: PairstreamError when the brokers do not tell them.
+        """
+        asked = [TopicPartition(name, p) for name, count in topics.items() for p in range(count)]
+        lows = self._offsets(asked, OffsetSpec.earliest())
+        highs = self._offsets(asked, OffsetSpec.latest())
+        consumer = bounded_consumer(self._settings)
         try:
-            answer = self._admin.list_consumer_group_offsets(request)[group].result()
-        except KafkaException:
-            return {}
-        return {(p.topic, p.partition): p.offset for p in answer.topic_partitions if p.offset >= 0}
+            found = true_ranges(consumer, {place: (lows[place], highs[place]) for place in lows})
+        finally:
+            consumer.close()
+        return {name: {p: found[name, p] for p in range(count)} for name, count in topics.items()}
+
+    def _offsets(
+        self, partitions: list[TopicPartition], spec: OffsetSpec
+    ) -> dict[tuple[str, int], int]:
+        def ask() -> dict[tuple[str, int], int]:
+            answers = self._admin.list_offsets(dict.fromkeys(partitions, spec))
+            return {(p.topic, p.partition): each.result().offset for p, each in answers.items()}
+
+        failure = "the brokers do not tell where the topics begin and end"
+        return retried(ask, failure=failure) if partitions else {}
+
+    def committed(self, group: str) -> dict[tuple[str, int], int]:
+        """A group's committed offsets by topic and partition, as far as it has any.
+
+        Raises: PairstreamError when the brokers do not tell them.
+        """
+        names, there = Names(self._settings.topic_prefix), self.partitions()
+        asked = [
+            TopicPartition(name, partition)
+            for name in map(names.topic, TOPICS)
+            for partition in range(there.get(name, 0))
+        ]
+        # Not by the admin client: librdkafka 2.16 crashes where the group's coordinator is new.
+        consumer = bounded_consumer(self._settings, group=group)
+        try:
+            answers = retried(
+                lambda: consumer.committed(asked, timeout=ANSWER_SECONDS),
+                failure=f"the brokers do not tell what {group} has committed",
+            )
+        finally:
+            consumer.close()
+        return {(each.topic, each.partition): each.offset for each in answers if each.offset >= 0}
+
+    def members(self, group: str) -> int | None:
+        """How many processes are in the group now; None where the broker does not say.
+
+        Raises: PairstreamError when the brokers do not tell it.
+        """
+        answer = retried(
+            lambda: self._admin.describe_consumer_groups([group])[group].result(),
+            failure=f"the brokers tell nothing of the group {group}",
+        )
+        # The embedded broker calls every group stable, and names no member.
+        is_told = answer.members or answer.state != ConsumerGroupState.STABLE
+        return len(answer.members) if is_told else None
+
+
+def lag(ranges: Ranges, positions: Mapping[int, int]) -> int:
+    """Records between the positions and the ends; without a position, all that is there. Pure."""
+    return sum(
+        max(0, high - max(low, positions.get(partition, low)))
+        for partition, (low, high) in ranges.items()
+    )
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import cast
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from schemas import clients
+from pairstream.ends import bounded_consumer, retried, true_ranges
+from schemas.clients import waiting_cures
 from schemas.errors import PairstreamError
 from schemas.settings import KafkaSettings
-from schemas.topics import Names
 
 RECORDS_A_READ = 5000
 READ_SECONDS = 0.1
@@ -23,15 +23,19 @@ class TopicReader:
     """Reads one topic without a group; `total` is how many offsets lie between start and end."""
 
     def __init__(self, settings: KafkaSettings, topic: str, partitions: int) -> None:
-        group = Names(settings.topic_prefix).trainer_group + "-reader"
-        self._consumer = Consumer(clients.reader(settings, group=group) | {"log_level": 0})
+        self._consumer = bounded_consumer(settings)
         self._topic = topic
-        self.ranges: dict[int, tuple[int, int]] = {}
-        for partition in range(partitions):
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=METADATA_SECONDS
-            )
-            self.ranges[partition] = (low, high)
+        told = {(topic, partition): self._told(partition) for partition in range(partitions)}
+        found = true_ranges(self._consumer, told)
+        self.ranges = {partition: found[topic, partition] for partition in range(partitions)}
+
+    def _told(self, partition: int) -> tuple[int, int]:
+        place = TopicPartition(self._topic, partition)
+        told: tuple[int, int] = retried(
+            lambda: self._consumer.get_watermark_offsets(place, timeout=METADATA_SECONDS),
+            failure=f"{self._topic} partition {partition} cannot be read",
+        )
+        return told
 
     @property
     def total(self) -> int:
@@ -62,48 +66,66 @@ class TopicReader:
         for partition in self.ranges.keys() - ranges.keys():
             self.ranges[partition] = (0, 0)
 
+    def only(self, partition: int) -> None:
+        """Read one partition."""
+        self.restrict({partition: self.ranges[partition]})
+
+    def newest(self, records: int) -> None:
+        """Read only about so many of the newest records, an equal share of each partition."""
+        share = -(-records // max(1, len(self.ranges)))
+        self.ranges = {p: (max(low, high - share), high) for p, (low, high) in self.ranges.items()}
+
     def read(self) -> Iterator[KafkaMessage]:
         """Every record in the range, in order within a partition.
 
         Raises: PairstreamError when the brokers fall silent before the end.
         """
-        open_ends = {p: high for p, (low, high) in self.ranges.items() if high > low}
-        if not open_ends:
-            self._consumer.close()
-            return
-        self._consumer.assign(
-            [
-                TopicPartition(self._topic, p, self.ranges[p][0] or OFFSET_BEGINNING)
-                for p in open_ends
-            ]
-        )
+        left = {p: range_ for p, range_ in self.ranges.items() if range_[1] > range_[0]}
+        if left:
+            self._consumer.assign(
+                [
+                    TopicPartition(self._topic, p, first or OFFSET_BEGINNING)
+                    for p, (first, _) in left.items()
+                ]
+            )
         last = time.monotonic()
         try:
-            while open_ends:
-                messages = self._consumer.consume(RECORDS_A_READ, timeout=READ_SECONDS)
+            while left:
+                # No more than are missing: it would wait for others that may never come.
+                missing = sum(end - first for first, end in left.values())
+                messages = self._consumer.consume(
+                    min(missing, RECORDS_A_READ), timeout=READ_SECONDS
+                )
                 if messages:
                     last = time.monotonic()
                 elif time.monotonic() - last > SILENCE_SECONDS:
                     raise PairstreamError(f"no record of {self._topic} came any more: broker gone?")
-                yield from self._within(messages, open_ends)
+                yield from self._within(messages, left)
         finally:
             self._consumer.close()
 
     def _within(
-        self, messages: list[KafkaMessage], open_ends: dict[int, int]
+        self, messages: list[KafkaMessage], left: dict[int, tuple[int, int]]
     ) -> Iterator[KafkaMessage]:
+        """The records that are wanted; takes what has been read off what is left."""
         for message in messages:
             partition, error = cast("int", message.partition()), message.error()
             offset = cast("int", message.offset())
             if error is not None:
                 if error.code() == KafkaError._PARTITION_EOF:
-                    open_ends.pop(partition, None)
-                elif not error.retriable():
-                    raise KafkaException(error)
+                    left.pop(partition, None)
+                elif not waiting_cures(error):
+                    raise PairstreamError(
+                        f"{self._topic} partition {partition} cannot be read on: {error.str()}; "
+                        "try again"
+                    )
                 continue
-            if partition not in open_ends:
+            if partition not in left:
                 continue
-            if offset < open_ends[partition]:
+            _, end = left[partition]
+            if offset < end:
                 yield message
-            if offset >= open_ends[partition] - 1:
-                del open_ends[partition]
+            if offset >= end - 1:
+                del left[partition]
+            else:
+                left[partition] = (offset + 1, end)

@@ -1,9 +1,38 @@
 """Settings of librdkafka clients: pure functions of ours to Kafka's names."""
 
+from confluent_kafka import KafkaError
+
 from schemas.settings import KafkaSettings
 from schemas.topics import MAX_ROW_BYTES
 
 ClientConfig = dict[str, str | int | float | bool]
+
+# `KafkaError.retriable` is true of a transactional producer's errors only.
+_WAITING_CURES = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+
+
+def waiting_cures(error: KafkaError) -> bool:
+    """Whether the same request may succeed a little later."""
+    return error.code() in _WAITING_CURES
 
 
 def connection(settings: KafkaSettings) -> ClientConfig:

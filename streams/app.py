@@ -181,9 +181,14 @@ def _report(partition: int, records: int, effects: Effects) -> None:
         log.warning("record_refused", partition=partition, reason=error.reason, why=error.detail)
 
 
+class _App(faust.App):
+    def _create_directories(self) -> None:
+        """None: all that a worker keeps is in Kafka, and its disk may be read-only."""
+
+
 def _faust_app(settings: WorkerSettings, names: Names, partitions: int) -> faust.App:
     urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
-    app = faust.App(
+    app = _App(
         names.worker_app,
         broker=urls,
         broker_credentials=_credentials(settings),

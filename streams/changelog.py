@@ -11,7 +11,7 @@ from typing import cast
 import confluent_kafka
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from schemas.clients import ClientConfig
+from schemas.clients import ClientConfig, waiting_cures
 from schemas.errors import PairstreamError
 
 State = dict[bytes, tuple[bytes, int]]
@@ -66,7 +66,7 @@ def _read(consumer: Consumer, topic: str, partitions: set[int]) -> Mapping[int, 
                 _apply(state[partition], message)
             elif error.code() == confluent_kafka.KafkaError._PARTITION_EOF:
                 missing.discard(partition)
-            elif not error.retriable():
+            elif not waiting_cures(error):
                 raise confluent_kafka.KafkaException(error)
     return state
 

@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,24 +70,34 @@ def container_spec(plan: Plan, *, gpu: bool, user: str) -> dict[str, Any]:
     return spec
 
 
+@contextmanager
+def _engine_answers() -> Iterator[None]:
+    """Raises: EngineUnavailable when the engine is gone or cannot do what it is asked for."""
+    try:
+        yield
+    except APIError as error:
+        raise EngineUnavailable(f"the Docker Engine refused: {error.explanation}") from error
+    except (DockerException, requests.RequestException) as error:
+        raise EngineUnavailable(
+            "no Docker Engine answers: start one (is your user in the group docker?), or "
+            "train without it by PAIRSTREAM_LAUNCHER=process"
+        ) from error
+
+
 class DockerLauncher:
     """One engine, as the environment names it (`DOCKER_HOST`, or the local socket)."""
 
     name = "docker"
 
     def __init__(self) -> None:
-        try:
+        with _engine_answers():
             self._engine = docker.from_env(timeout=60)
             self._engine.ping()
-        except (DockerException, requests.RequestException) as error:
-            raise EngineUnavailable(
-                "no Docker Engine answers: start one (is your user in the group docker?), or "
-                "train without it by PAIRSTREAM_LAUNCHER=process"
-            ) from error
         self._log_started: set[str] = set()
 
     # --- Image -----------------------------------------------------------------------------------
 
+    @_engine_answers()
     def prepare(self, plan: Plan, progress: Progress) -> str:
         tag = plan.context.tag
         try:
@@ -100,22 +112,19 @@ class DockerLauncher:
         context = plan.context
         network = None if self._engine.networks.list(names=["bridge"]) else "host"
         progress(f"building image {context.tag}; the first time takes some minutes")
-        try:
-            chunks = self._engine.api.build(
-                fileobj=io.BytesIO(context.tar()),
-                custom_context=True,
-                tag=context.tag,
-                labels={IMAGE_LABEL: context.hash},
-                network_mode=network,
-                rm=True,
-                forcerm=True,
-                decode=True,
-            )
-            with (plan.folder / "build.log").open("w") as file:
-                for chunk in chunks:
-                    self._take_build_chunk(chunk, file, progress)
-        except APIError as error:
-            raise EngineUnavailable(f"the image cannot be built: {error.explanation}") from error
+        chunks = self._engine.api.build(
+            fileobj=io.BytesIO(context.tar()),
+            custom_context=True,
+            tag=context.tag,
+            labels={IMAGE_LABEL: context.hash},
+            network_mode=network,
+            rm=True,
+            forcerm=True,
+            decode=True,
+        )
+        with (plan.folder / "build.log").open("w") as file:
+            for chunk in chunks:
+                self._take_build_chunk(chunk, file, progress)
 
     def _take_build_chunk(self, chunk: dict[str, Any], file: Any, progress: Progress) -> None:
         if "error" in chunk:
@@ -130,6 +139,7 @@ class DockerLauncher:
 
     # --- Container -------------------------------------------------------------------------------
 
+    @_engine_answers()
     def start(self, plan: Plan) -> None:
         container = self._find(plan)
         if container is None:
@@ -141,9 +151,7 @@ class DockerLauncher:
         except APIError as error:
             container.remove(force=True)
             if "device driver" not in str(error.explanation):
-                raise EngineUnavailable(
-                    f"the container did not start: {error.explanation}"
-                ) from error
+                raise
             if plan.settings.training_device == "cuda":
                 raise EngineUnavailable(
                     "the engine has no GPU for containers: install the NVIDIA container toolkit, "
@@ -172,6 +180,7 @@ class DockerLauncher:
         has_gpu = "nvidia" in info.get("Runtimes", {}) or bool(info.get("DiscoveredDevices"))
         return has_gpu or plan.settings.training_device == "cuda"
 
+    @_engine_answers()
     def poll(self, plan: Plan) -> Ended | None:
         container = self._find(plan)
         if container is None:
@@ -202,11 +211,13 @@ class DockerLauncher:
         marker.write_text(until)
         self._log_started.add(plan.training_id)
 
+    @_engine_answers()
     def stop(self, plan: Plan) -> None:
         container = self._find(plan)
         if container is not None:
             container.stop(timeout=STOP_SECONDS)
 
+    @_engine_answers()
     def clean_up(self, plan: Plan) -> None:
         (plan.folder / ".training.log.until").unlink(missing_ok=True)
         container = self._find(plan)

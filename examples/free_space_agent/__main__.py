@@ -55,6 +55,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--runs", type=int, default=12, metavar="N", help="how many runs (default: 12)")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same work (default: 0)")
+    add(
+        "--run-ids",
+        metavar="NAME",
+        help="call the runs NAME-1, NAME-2 and so on; once on a cluster (default: random ids)",
+    )
     add("--model", type=Path, metavar="DIR", help="a folder with a transformers model that writes")
     add(
         "--delay",
@@ -92,7 +97,13 @@ def work(writers: "Writers", options: argparse.Namespace) -> int:
 
     stop = AskedToStop()
     publisher = Publisher()
-    agent = Agent(writers, seed=options.seed, publisher=publisher, is_stopping=stop)
+    agent = Agent(
+        writers,
+        seed=options.seed,
+        publisher=publisher,
+        is_stopping=stop,
+        run_ids=options.run_ids,
+    )
     for number in range(options.runs):
         if number:
             stop.pause(options.delay)

@@ -59,7 +59,10 @@ class Report:
 
 
 class Agent:
-    """Works off one run after another; `is_stopping` is asked after each attempt."""
+    """Works off one run after another; `is_stopping` is asked after each attempt.
+
+    `run_ids` is what the runs are called, before their number; None: each gets a random id.
+    """
 
     def __init__(
         self,
@@ -69,8 +72,10 @@ class Agent:
         publisher: Publisher,
         is_stopping: Callable[[], bool] = lambda: False,
         limits: Limits = ORDINARY_LIMITS,
+        run_ids: str | None = None,
     ) -> None:
         self._writers = writers
+        self._run_ids = run_ids
         self._seed = seed
         self._publisher = publisher
         self._is_stopping = is_stopping
@@ -91,6 +96,7 @@ class Agent:
             task_id=task.task_id,
             policy_id=self._writers.policy_id,
             new_sp_egc_s=getters,
+            run_id=f"{self._run_ids}-{number + 1}" if self._run_ids else None,
             publisher=self._publisher,
         ) as run:
             for _ in range(rng.randint(1, MOST_STRATEGIES)):

@@ -9,53 +9,10 @@ import click
 
 from pairstream.settings_loader import load, settings_options
 from schemas.errors import InvalidRecord, PairstreamError
+from schemas.events import parse_event, run_id_of_unknown
 from schemas.settings import KafkaSettings
 
 PROGRESS_EVERY = 100_000
-DELIVERY_SECONDS = 150.0
-
-
-class Sender:
-    """Sends events and counts what became of them."""
-
-    def __init__(self, settings: KafkaSettings) -> None:
-        from confluent_kafka import Producer
-
-        from schemas import clients
-        from schemas.topics import RUN_EVENTS, Names
-
-        self._producer = Producer(clients.producer(settings))
-        self._topic = Names(settings.topic_prefix).topic(RUN_EVENTS)
-        self.sent = self.failed = self.unknown = 0
-        self.first_error: str | None = None
-
-    def send(self, run_id: str, value: bytes) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    self._topic, value, run_id.encode(), on_delivery=self._delivered
-                )
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                break
-        self.sent += 1
-        self._producer.poll(0)
-
-    def _delivered(self, error: Any, _: Any) -> None:
-        if error is not None:
-            self.failed += 1
-            self.first_error = self.first_error or error.str()
-
-    def finish(self) -> None:
-        """Wait for every acknowledgement. Raises: PairstreamError when some did not come."""
-        left = self._producer.flush(DELIVERY_SECONDS)
-        if left or self.failed:
-            raise PairstreamError(
-                f"{left + self.failed} of {self.sent} events were not acknowledged"
-                f" ({self.first_error or 'no answer'}): send the file again, what is there twice "
-                "changes nothing"
-            )
 
 
 @click.command("ingest")
@@ -74,17 +31,23 @@ def command(files: tuple[str, ...], config_file: Path | None, **flags: Any) -> N
       pairstream ingest runs.jsonl
     """
     from pairstream.cluster import Cluster
+    from pairstream.sending import Sender
     from schemas.topics import RUN_EVENTS, Names
 
     settings = load(KafkaSettings, config_file, flags)
-    Cluster(settings).require(Names(settings.topic_prefix).topic(RUN_EVENTS))
+    topic = Names(settings.topic_prefix).topic(RUN_EVENTS)
+    Cluster(settings).require(topic)
     sender = Sender(settings)
-    bad = 0
+    reader = _Lines()
     for name in files:
         with _opened(name) as lines:
-            bad += _send_lines(name, lines, sender)
-    sender.finish()
-    note = f", {sender.unknown} of unknown types" if sender.unknown else ""
+            for run_id, event in reader.events(name, lines):
+                sender.send(topic, run_id.encode(), event)
+                if sender.sent % PROGRESS_EVERY == 0:
+                    click.echo(f"{sender.sent} events sent", err=True)
+    sender.finish("events", remedy="send the file again, what is there twice changes nothing")
+    bad, unknown = reader.bad, reader.unknown
+    note = f", {unknown} of unknown types" if unknown else ""
     click.echo(f"{sender.sent} events sent and acknowledged{note}; {bad} bad lines")
     if bad:
         raise PairstreamError(f"{bad} lines are no events and were not sent; see above")
@@ -99,33 +62,30 @@ def _opened(name: str) -> IO[bytes]:
         raise PairstreamError(f"{name} cannot be read: {error.strerror}") from error
 
 
-def _send_lines(name: str, lines: Iterable[bytes], sender: Sender) -> int:
-    bad = 0
-    for number, line in _numbered(lines):
-        try:
-            run_id = _run_id(line, sender)
-        except InvalidRecord as error:
-            bad += 1
-            click.echo(f"{name}:{number}: {error}", err=True)
-            continue
-        sender.send(run_id, line)
-        if sender.sent % PROGRESS_EVERY == 0:
-            click.echo(f"{sender.sent} events sent", err=True)
-    return bad
+class _Lines:
+    """Tells events from bad lines, and counts."""
 
+    def __init__(self) -> None:
+        self.bad = self.unknown = 0
 
-def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    for number, line in enumerate(lines, 1):
-        stripped = line.strip()
-        if stripped:
-            yield number, stripped
+    def events(self, name: str, lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+        """The run and the bytes of each event; says which lines are none."""
+        for number, line in enumerate(lines, 1):
+            event = line.strip()
+            if not event:
+                continue
+            try:
+                run_id = self._run_id(event)
+            except InvalidRecord as error:
+                self.bad += 1
+                click.echo(f"{name}:{number}: {error}", err=True)
+            else:
+                yield run_id, event
 
-
-def _run_id(line: bytes, sender: Sender) -> str:
-    from schemas.events import parse_event, run_id_of_unknown
-
-    event = parse_event(line)
-    if event is not None:
-        return event.run_id
-    sender.unknown += 1
-    return run_id_of_unknown(line)
+    def _run_id(self, line: bytes) -> str:
+        event = parse_event(line)
+        if event is not None:
+            return event.run_id
+        run_id = run_id_of_unknown(line)
+        self.unknown += 1
+        return run_id

@@ -1,5 +1,6 @@
 """`pairstream train`."""
 
+import hashlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
     from trainer.datasets import read_manifest
     from trainer.launcher import make_launcher
     from trainer.layout import DataDir
-    from trainer.source import open_source
     from trainer.training import TrainingRequest, run_training
     from trainer.trainings import training_id
 
@@ -39,9 +39,8 @@ def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
         raise PairstreamError("PAIRSTREAM_LAUNCHER=none trains nothing: use docker or process")
     manifest = read_manifest(dataset)
     data = DataDir(settings.data_dir.absolute())
-    directory_id = open_source(data, manifest.source).id
     request = _next_request(
-        TrainingRequest, training_id(manifest.name), directory_id, dataset, data
+        TrainingRequest, training_id(manifest.name), _directory_id(data), dataset, data
     )
 
     def on_step(step: TrainingStepName, detail: str | None) -> None:
@@ -52,6 +51,15 @@ def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
     if not result.succeeded:
         raise PairstreamError(f"{request.training_id} failed: {result.why}")
     click.echo(f"model: {request.folder}\narchive: {request.archive}")
+
+
+def _directory_id(data: Any) -> str:
+    """The trainer's name for the directory; where no trainer has worked, one of its path."""
+    from trainer.source import read_source
+
+    if data.source.exists():
+        return read_source(data).id
+    return hashlib.sha256(str(data.root).encode()).hexdigest()[:8]
 
 
 def _next_request(make: Any, first: str, directory_id: str, dataset: Path, data: Any) -> Any:

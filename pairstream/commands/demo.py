@@ -1,0 +1,169 @@
+"""`pairstream demo`."""
+
+import importlib.util
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pairstream.settings_loader import load
+from schemas.settings import DatasetSettings
+
+if TYPE_CHECKING:
+    from pairstream.demo import Summary
+
+SHOWN_CHARACTERS = 160
+
+
+@click.command("demo")
+@click.option(
+    "--runs", type=click.IntRange(1), default=12, show_default=True, help="Runs of the agent."
+)
+@click.option(
+    "--trigger-pairs",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Pairs that make the trainer cut a dataset and train.",
+)
+@click.option(
+    "--launcher",
+    type=click.Choice(["auto", "docker", "process"]),
+    default="auto",
+    show_default=True,
+    help="Where to train; auto takes Docker when an engine answers.",
+)
+@click.option(
+    "--model",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Train this transformers model instead of a small one with random weights.",
+)
+@click.option(
+    "--keep-running",
+    is_flag=True,
+    help="Leave all running until Ctrl-C, to try `status` and `explain` on it.",
+)
+@click.option(
+    "--data-dir", metavar="DIR", help="Where the demo's folder is made.  [default: pairstream-data]"
+)
+def command(
+    data_dir: str | None,
+    runs: int,
+    trigger_pairs: int,
+    launcher: str,
+    model: Path | None,
+    keep_running: bool,
+) -> None:
+    """Run the main job once, here, with nothing set up: broker, live agent, worker, trainer.
+
+    Ends with a dataset, a trained adapter and its archive in a new folder of the data directory.
+
+    \b
+    Example:
+      pairstream demo --runs 30 --trigger-pairs 50
+    """
+    from pairstream.demo import DemoOptions, check_client, run_demo
+
+    started = time.monotonic()
+    check_client()
+    base = load(DatasetSettings, None, {"data_dir": data_dir}).data_dir.absolute()
+    launcher, python = _where_to_train(launcher, base)
+    options = DemoOptions(
+        folder=base / f"demo-{time.strftime('%Y%m%d-%H%M%S')}",
+        runs=runs,
+        trigger_pairs=trigger_pairs,
+        launcher=launcher,
+        training_python=python,
+        model=model.absolute() if model else None,
+    )
+    options.folder.mkdir(parents=True)
+    with (options.folder / "story.log").open("w") as story:
+
+        def say(line: str) -> None:
+            click.echo(line)
+            story.write(line + "\n")
+
+        summary = run_demo(options, say, then=_wait_for_ctrl_c if keep_running else None)
+    _conclude(options.folder, summary, time.monotonic() - started)
+
+
+def _where_to_train(launcher: str, base: Path) -> tuple[str, str | None]:
+    """The launcher, and for `process` an interpreter that can train."""
+    from trainer.launcher import EngineUnavailable
+
+    if launcher in ("auto", "docker"):
+        from trainer.docker_launcher import DockerLauncher
+
+        try:
+            DockerLauncher()
+        except EngineUnavailable as error:
+            if launcher == "docker":
+                raise
+            click.echo(f"training in a process: {error}")
+        else:
+            click.echo("training in a container: a Docker Engine answers")
+            return "docker", None
+    if importlib.util.find_spec("trl") is not None:
+        return "process", sys.executable
+    from trainer.image import training_context
+    from trainer.process_launcher import training_environment
+
+    python = training_environment(
+        base / "training-venv", training_context(), base / "training-venv.log", click.echo
+    )
+    return "process", python
+
+
+def _wait_for_ctrl_c(servers: str) -> None:
+    click.echo(
+        f"all is still running; in another terminal:\n"
+        f"  export PAIRSTREAM_BOOTSTRAP_SERVERS={servers}\n"
+        "  pairstream explain RUN_ID\n"
+        "Ctrl-C ends it"
+    )
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        click.echo()
+
+
+def _conclude(folder: Path, summary: "Summary", seconds: float) -> None:
+    import orjson
+
+    dataset = folder / "datasets" / "ds-000001"
+    model = folder / "models" / summary.training_id
+    figures = orjson.loads((model / "result.json").read_bytes())
+    with (dataset / "train.jsonl").open("rb") as lines:
+        row = orjson.loads(next(iter(lines)))
+    first, last = float(figures["first_loss"]), float(figures["last"]["loss"])
+    outcomes = ", ".join(f"{count} {what}" for what, count in summary.outcomes.most_common())
+    click.echo(f"""
+Done in {seconds:.0f} s.
+
+runs      {outcomes}
+          why each one: grep settled {folder}/story.log
+pairs     {dataset}/train.jsonl, eval.jsonl, manifest.json
+          the first, by the rule {row["rule"]}:
+            prompt    {_short(row["prompt"][-1]["content"])}
+            chosen    {_short(row["chosen"][0]["content"])}
+            rejected  {_short(row["rejected"][0]["content"])}
+model     {model}/adapter, metrics.jsonl, training.log
+          LoRA for {figures["base_model"]}; loss {first:.4f} at first, {last:.4f} at last
+archive   {model}.tar.gz
+          to check it: cd {model.parent} && sha256sum -c {model.name}.tar.gz.sha256
+logs      {folder}/agent.log, worker.log, trainer.log
+
+Next: docs/concepts.md says what happened. `make demo ARGS=--keep-running` leaves all running at the
+end, to try `pairstream status` and `pairstream explain RUN_ID`. To report the runs of your own
+agent, see client/README.md.""")
+
+
+def _short(text: str) -> str:
+    """One line of printable text: it comes from an agent."""
+    line = " ".join(text.split())
+    printable = "".join(letter if letter.isprintable() else "?" for letter in line)
+    return textwrap.shorten(printable, SHOWN_CHARACTERS, placeholder=" ...")

@@ -1,0 +1,60 @@
+"""Sends records and waits until the brokers have them."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from confluent_kafka import KafkaException, Producer
+
+from schemas import clients
+from schemas.dead_letters import Header
+from schemas.errors import PairstreamError
+from schemas.settings import KafkaSettings
+
+DELIVERY_SECONDS = 150.0
+
+
+class Sender:
+    """Counts what became of the records; only `finish` says that they are there."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._producer = Producer(clients.producer(settings))
+        self.sent = self._failed = 0
+        self._first_error: str | None = None
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header] = (),
+    ) -> None:
+        """Queue a record; waits only where the queue is full."""
+        named = cast("Any", list(headers))  # its stubs want text where bytes are meant
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value, key, headers=named, on_delivery=self._delivered
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                self._delivered(error.args[0], None)
+                break
+            else:
+                break
+        self.sent += 1
+        self._producer.poll(0)
+
+    def _delivered(self, error: Any, _: Any) -> None:
+        if error is not None:
+            self._failed += 1
+            self._first_error = self._first_error or error.str()
+
+    def finish(self, what: str, *, remedy: str) -> None:
+        """Wait for every acknowledgement. Raises: PairstreamError when some did not come."""
+        left = self._producer.flush(DELIVERY_SECONDS)
+        if left or self._failed:
+            raise PairstreamError(
+                f"{left + self._failed} of {self.sent} {what} were not acknowledged"
+                f" ({self._first_error or 'no answer'}): {remedy}"
+            )

@@ -1,0 +1,49 @@
+"""What agents wrote, on a terminal: no character of it may steer the terminal or forge a line."""
+
+import json
+from datetime import UTC, datetime
+
+import msgspec
+
+
+def printable(text: str) -> str:
+    """The text on one line; control, format and separator characters as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def printable_lines(text: str, *, indent: str) -> str:
+    """A text of many lines, each made printable."""
+    return "\n".join(indent + printable(line) for line in text.split("\n"))
+
+
+def shortened(text: str, width: int) -> str:
+    """The start of a text, marked where it was cut."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def key_text(key: bytes | None) -> str | None:
+    """A record's key as text; bytes that are no UTF-8 as escapes."""
+    return None if key is None else key.decode(errors="backslashreplace")
+
+
+def moment(milliseconds: int) -> datetime:
+    """A record's timestamp."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def shown_time(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 pair`, `2 pairs`; the plural where it is not made by an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def as_json_text(value: object) -> str:
+    """Indented JSON in ASCII, so that nothing in it steers a terminal either."""
+    return json.dumps(msgspec.to_builtins(value, str_keys=True), indent=2)
