@@ -126,7 +126,7 @@ def _option(field: msgspec.structs.FieldInfo) -> Callable[[Any], Any]:
 
 
 def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.12f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
 def _description(annotated: Any) -> str:

@@ -3,6 +3,7 @@
 Contract, section 3. Unknown fields are ignored, so that newer agents do not break older workers.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -146,6 +147,14 @@ EVENT_TYPES: tuple[type[Struct], ...] = (
 )
 
 
+_QUOTE = re.compile(r"value '.*'", re.DOTALL)
+
+
+def unquoted(error: Exception) -> str:
+    """What msgspec says, less the record's own text."""
+    return _QUOTE.sub("value", str(error))
+
+
 class _Peek(Struct):
     type: str
 
@@ -173,7 +182,7 @@ def parse_event(value: bytes | None) -> Event | None:
     except msgspec.ValidationError as error:
         if _is_unknown_type(value):
             return None
-        raise InvalidRecord(INVALID_EVENT, str(error)) from error
+        raise InvalidRecord(INVALID_EVENT, unquoted(error)) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRecord(INVALID_EVENT, f"not JSON: {error}") from error
     if type(event) is CodeAttempted:
@@ -202,7 +211,7 @@ def run_id_of_unknown(value: bytes) -> str:
 def _is_unknown_type(value: bytes) -> bool:
     try:
         return _peek_decoder.decode(value).type not in _known_types
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, RecursionError):
         return False
 
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.errors import InvalidRecord
-from schemas.events import Message
+from schemas.events import Message, unquoted
 
 INVALID_ROW = "invalid_row"
 
@@ -154,6 +154,9 @@ def parse_pair(value: bytes | None) -> Pair:
     expected = pair_id(
         pair.run_id, pair.strategy_id, pair.rule, pair.chosen_attempt, pair.rejected_attempt
     )
+    for side in (pair.chosen, pair.rejected):
+        if [message.role for message in side] != ["assistant"]:
+            raise InvalidRecord(INVALID_ROW, "a side is not one message of the assistant")
     if pair.pair_id != expected:
         raise InvalidRecord(INVALID_ROW, f"pair_id is not {expected}, which its fields give")
     return pair
@@ -161,7 +164,10 @@ def parse_pair(value: bytes | None) -> Pair:
 
 def parse_garble_request(value: bytes | None) -> GarbleRequest:
     """Decode one record of the garble requests. Raises: InvalidRecord (`invalid_row`)."""
-    return _parse(value, _garble_request_decoder)
+    request = _parse(value, _garble_request_decoder)
+    if [message.role for message in request.pair.chosen] != ["assistant"]:
+        raise InvalidRecord(INVALID_ROW, "there is no response to garble")
+    return request
 
 
 def _parse(value: bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
@@ -170,4 +176,4 @@ def _parse(value: bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRecord(INVALID_ROW, str(error)) from error
+        raise InvalidRecord(INVALID_ROW, unquoted(error)) from error

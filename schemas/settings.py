@@ -12,7 +12,8 @@ from msgspec import Meta, Struct
 
 ENVIRONMENT_PREFIX = "PAIRSTREAM_"
 
-Positive = Meta(gt=0)
+# Ten years at most: what is longer is a slip, and infinity would not do.
+Positive = Meta(gt=0, le=10 * 365 * 86400)
 
 
 class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,7 +25,7 @@ class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     topic_prefix: Annotated[
         str,
         Meta(
-            pattern=r"^[a-zA-Z0-9.-]{0,100}$",
+            pattern=r"^[a-zA-Z0-9.-]{0,100}\Z",
             description="Put before every topic, group and application id.",
         ),
     ] = ""
@@ -197,4 +198,4 @@ def convert(values: Mapping[str, object], to: type[S]) -> S:
 def _decode_path(type_: type, value: object) -> object:
     if type_ is Path and isinstance(value, str):
         return Path(value)
-    raise NotImplementedError(f"a setting of type {type_}")
+    raise TypeError(f"Expected `str`, got `{type(value).__name__}`")

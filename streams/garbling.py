@@ -67,6 +67,8 @@ def corrupt(
     text = "".join(_spoil_words(_WORDS.split(response), rng.random))
     if kind == "code":
         text = _pick(_NEVER_FIRST, rng.random) + text.lstrip()
+        if text == response:
+            text = f") {text}"
     elif text == response:
         text = f"{response} {_scramble(response or 'nothing', rng.random)}"
     return Garbled(text, "corrupt")

@@ -51,6 +51,7 @@ class OpenRun:
         keys: of its events in the state.
         seen_ms: when a worker last saw an event of it.
         expiring_at: the count of events for which an expiry has been asked for.
+        newest: the offset of its newest event.
     """
 
     run: Run
@@ -58,6 +59,7 @@ class OpenRun:
     events: list[tuple[int, bytes]] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     expiring_at: int = 0
+    newest: int = -1
 
     @property
     def count(self) -> int:
@@ -137,7 +139,7 @@ class Partition:
             _check_late(event, remembered[0])
             return
         if isinstance(event, RunExpired):
-            self._expire(event, now_ms, effects)
+            self._expire(event, offset, now_ms, effects)
         elif isinstance(event, RunFinished):
             self._settle(event, "finished", now_ms, effects)
         else:
@@ -161,11 +163,14 @@ class Partition:
 
     def _keep(self, opened: OpenRun, value: bytes, offset: int) -> None:
         opened.events.append((offset, value))
+        opened.newest = offset
         self._touched[opened.run.run_id] = opened
 
-    def _expire(self, event: RunExpired, now_ms: int, effects: Effects) -> None:
+    def _expire(self, event: RunExpired, offset: int, now_ms: int, effects: Effects) -> None:
         opened = self.open.get(event.run_id)
-        if opened is not None and opened.count == event.events:
+        if opened is None or opened.newest > offset:
+            return  # seen before, and it did not settle the run then
+        if opened.count == event.events:
             self._settle(event, "timeout", now_ms, effects)
 
     def _settle(
@@ -254,6 +259,7 @@ def _reopened(run_id: str, kept: list[tuple[int, bytes, int]]) -> OpenRun:
         with suppress(InvalidRecord):  # it was refused before, and stands as refused again
             opened.run.fold(event)
         opened.keys.append(event_key(run_id, offset))
+        opened.newest = offset
     return opened
 
 

@@ -41,7 +41,7 @@ class Run:
         self.started: RunStarted | None = None
         self.strategies: dict[str, StrategyProposed] = {}
         self.attempts: dict[tuple[str, int], CodeAttempted] = {}
-        self.refused: set[bytes] = set()
+        self.refused: dict[bytes, None] = {}
 
     def fold(self, event: AgentEvent) -> Folded:
         """Take in one event.
@@ -71,7 +71,7 @@ class Run:
         digest = event_digest(event)
         if digest in self.refused:
             return Folded.DUPLICATE
-        self.refused.add(digest)
+        self.refused[digest] = None
         raise InvalidRecord(reason, "another event of this run already says otherwise")
 
     def digests(self) -> Iterator[bytes]:

@@ -25,7 +25,7 @@ def missing(what: str) -> NoReturn:
     """Skip with a line that says what to install; in CI nothing may be skipped."""
     if os.environ.get("CI"):
         pytest.fail(what)
-    pytest.skip(what)
+    pytest.skip(what, allow_module_level=True)
 
 
 @pytest.fixture(autouse=True)

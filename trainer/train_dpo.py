@@ -1,8 +1,9 @@
 """Trains 4-bit LoRA adapters with DPO on one dataset. Runs alone: it imports nothing of ours.
 
 Reads `train.jsonl`, `eval.jsonl` and `manifest.json` of the dataset; writes to the output folder
-`adapter/`, `metrics.jsonl`, `checkpoints/` and, last, `result.json`. Works on Python 3.10 with
-TRL 1.14.2 as in the image, on a GPU or a CPU.
+`adapter/`, `metrics.jsonl`, `checkpoints/` and, last, `result.json`. Started again with the same
+output, it goes on from the last checkpoint, to the same end. Works on Python 3.10 with TRL 1.14.2
+as in the image, on a GPU or a CPU, without a network.
 
 Exit codes: 0 done, 2 wrong usage, 10 bad data or base model, 11 a GPU was asked for and there is
 none, 12 the GPU's memory ran out, 13 the loss is not a number, 14 a check of the training failed,
@@ -12,33 +13,69 @@ none, 12 the GPU's memory ran out, 13 the loss is not a number, 14 a check of th
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import math
 import os
 import platform
+import re
 import resource
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 BAD_DATA, NO_GPU, GPU_MEMORY, NOT_A_NUMBER, CHECK_FAILED, STOPPED = 10, 11, 12, 13, 14, 143
 
-LN_2 = math.log(2)
+TRAIN, EVAL = "train.jsonl", "eval.jsonl"
+SIDES = ("prompt", "chosen", "rejected")
 
 # Templates emit the end of a message themselves: TRL appends none to chat messages.
 FALLBACK_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] }}:\n{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant:\n{% endif %}"
+    "{% for message in messages %}{{ message['role'] + ':\\n' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:\\n' }}{% endif %}"
 )
+
+LN_2 = math.log(2)
+
+NEVER = "(?!)"  # a pattern that matches nothing
 
 # Accuracy 1 and a margin beyond this for so many logs: the pairs teach nothing any more.
 SATURATED_MARGIN, SATURATED_LOGS = 5.0, 5
 
-Row = dict[str, Any]
+Row = dict[str, list[dict[str, str]]]
+Log = dict[str, float]
+
+
+class Refused(Exception):
+    """The training cannot go on; `code` is the exit code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+# --- The way through -----------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    args = parse_arguments(arguments)
+    prepare_process()
+    try:
+        run(args)
+    except Refused as refused:
+        sys.stderr.write(f"train_dpo: {refused}\n")
+        sys.exit(refused.code)
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        sys.stderr.write("train_dpo: the GPU's memory ran out: lower --max-length\n")
+        sys.exit(GPU_MEMORY)
+    sys.exit(0)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -59,16 +96,16 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="the base with the adapter disabled, or a second loaded model",
     )
     add("--seed", type=int, default=0)
-    add("--learning-rate", type=float, default=5e-5)
-    add("--beta", type=float, default=0.1, help="DPO's strength of the reference")
+    add("--learning-rate", type=positive(float), default=5e-5)
+    add("--beta", type=positive(float), default=0.1, help="DPO's strength of the reference")
     add("--sft-weight", type=float, default=0.0, help="of the chosen side's likelihood")
-    add("--epochs", type=float, default=1.0)
+    add("--epochs", type=positive(float), default=1.0)
     add("--max-steps", type=int, default=-1, help="stop after so many steps (-1: epochs)")
-    add("--batch-size", type=int, default=1, help="pairs at once")
-    add("--gradient-accumulation", type=int, default=8, help="batches in a step")
-    add("--max-length", type=int, default=2048, help="tokens of prompt and response")
-    add("--lora-rank", type=int, default=16)
-    add("--lora-alpha", type=int, default=32)
+    add("--batch-size", type=positive(int), default=1, help="pairs at once")
+    add("--gradient-accumulation", type=positive(int), default=8, help="batches in a step")
+    add("--max-length", type=positive(int), default=2048, help="tokens of prompt and response")
+    add("--lora-rank", type=positive(int), default=16)
+    add("--lora-alpha", type=positive(int), default=32)
     add(
         "--max-lost-share",
         type=float,
@@ -78,92 +115,221 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-class Refused(Exception):
-    """The training cannot go on; `code` is the exit code."""
+def positive(convert: Callable[[str], float]) -> Callable[[str], float]:
+    def number_above_0(text: str) -> float:  # named in argparse's complaint
+        value = convert(text)
+        if not value > 0:
+            raise ValueError(text)
+        return value
 
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    return number_above_0
+
+
+def prepare_process() -> None:
+    """What must stand before the libraries are imported, which read it then."""
+    for name in (
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+        "HF_HUB_DISABLE_TELEMETRY",
+        "HF_HUB_DISABLE_PROGRESS_BARS",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS",
+    ):
+        os.environ[name] = "1"
+    # TRL would spread over all GPUs in sight, in a way that 4-bit layers do not survive.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
+    os.umask(0o022)  # whoever archives the output may be another user
+
+
+def run(args: argparse.Namespace) -> None:
+    started = time.monotonic()
+    stop = Stop()
+    args.output.mkdir(parents=True, exist_ok=True)
+    train_rows, held_out_rows, hashes = read_dataset(args.dataset)
+    device = pick_device(args.device)
+    tokenizer = load_tokenizer(args.base_model)
+    max_length = longest_sequence(args.base_model, args.max_length)
+    train = prepare(train_rows, tokenizer, max_length)
+    held_out = prepare(held_out_rows, tokenizer, max_length)
+    refuse_great_loss(train, max_length, args.max_lost_share)
+    print(f"training on {device}: {len(train.rows)} pairs, {len(held_out.rows)} held out")
+
+    config = training_config(args, device, max_length)
+    trainer = make_trainer(args, config, device, tokenizer, train.rows, held_out.rows)
+    train_to_the_end(trainer, args.output, stop)
+    evaluation = finite(trainer.evaluate()) if held_out.rows else None
+    name = args.base_model_name or args.base_model.name
+    save_adapter(trainer, args.output / "adapter", name)
+    write_result(
+        args.output,
+        {
+            "dataset_sha256": hashes,
+            "base_model": name,
+            "device": device,
+            "arguments": vars(args),
+            "versions": versions(),
+            "pairs": len(train.rows),
+            "identical": train.identical,
+            "dropped": train.dropped,
+            "truncated": train.truncated,
+            "held_out": len(held_out.rows),
+            "held_out_dropped": held_out.dropped,
+            **figures(trainer),
+            "evaluation": evaluation,
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "seconds": round(time.monotonic() - started, 1),
+        },
+    )
+    print("done")
+
+
+class Stop:
+    """SIGTERM: during training it waits for the step and its checkpoint, else it ends at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.training = False
+        signal.signal(signal.SIGTERM, self._take)
+
+    def _take(self, *_: object) -> None:
+        self.asked = True
+        if not self.training:
+            sys.exit(STOPPED)
 
 
 # --- Data ----------------------------------------------------------------------------------------
 
 
-def load_rows(dataset: Path) -> tuple[list[Row], list[Row], dict[str, str]]:
+def read_dataset(folder: Path) -> tuple[list[Row], list[Row], dict[str, str]]:
     """The pairs to train on, those held out, and the SHA-256 of each file."""
     try:
-        files = json.loads((dataset / "manifest.json").read_bytes())["files"]
-    except (OSError, ValueError, KeyError) as error:
-        raise Refused(BAD_DATA, f"{dataset} has no manifest: publish it first") from error
-    hashes = {}
-    for name in ("train.jsonl", "eval.jsonl"):
-        found = file_sha256(dataset / name)
-        if found != files[name]["sha256"]:
-            raise Refused(BAD_DATA, f"{dataset / name} is not what its manifest says (SHA-256)")
-        hashes[name] = found
-    train, held_out = (read_rows(dataset / name) for name in hashes)
+        files = json.loads((folder / "manifest.json").read_bytes())["files"]
+        hashes = {name: files[name]["sha256"] for name in (TRAIN, EVAL)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(BAD_DATA, f"{folder} has no manifest: publish it first") from error
+    train, held_out = (read_rows(folder / name, sha256) for name, sha256 in hashes.items())
     if not train:
-        raise Refused(BAD_DATA, f"{dataset} has no pairs to train on")
+        raise Refused(BAD_DATA, f"{folder} has no pairs to train on")
     return train, held_out, hashes
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Prompt, chosen and rejected of each line; what teaches nothing is left out."""
+def read_rows(path: Path, sha256: str) -> list[Row]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Refused(BAD_DATA, f"{path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise Refused(BAD_DATA, f"{path} is not what its manifest says (SHA-256)")
     rows = []
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            if row["chosen"] != row["rejected"]:
-                rows.append({key: row[key] for key in ("prompt", "chosen", "rejected")})
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            rows.append(read_row(line))
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(
+                BAD_DATA,
+                f"{path}, line {number} is no pair of chat messages: "
+                f"{type(error).__name__}: {error}",
+            ) from error
     return rows
 
 
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def read_row(line: bytes) -> Row:
+    """Prompt, chosen and rejected; other columns are left out.
+
+    Raises: ValueError, KeyError, TypeError.
+    """
+    fields = json.loads(line)
+    row: Row = {}
+    for side in SIDES:
+        if not isinstance(fields[side], list) or not fields[side]:
+            raise ValueError(f"{side} holds no messages")
+        row[side] = [{key: message[key] for key in ("role", "content")} for message in fields[side]]
+        for text in (text for message in row[side] for text in message.values()):
+            if not isinstance(text, str):
+                raise ValueError(f"a message of {side} is no text")
+            text.encode()  # half a surrogate pair is no text either
+    return row
 
 
-def without_special_tokens(rows: list[Row], tokens: list[str]) -> list[Row]:
-    """Break up what a tokenizer would read as control tokens: agents' text is only text."""
+class Share(NamedTuple):
+    """The rows of one file that teach something, and how many do not, or not wholly.
+
+    Attributes:
+        identical: the same text on both sides.
+        dropped: the prompt alone is too long.
+        truncated: the end of a response will be cut; these rows are kept.
+    """
+
+    rows: list[Row]
+    identical: int
+    dropped: int
+    truncated: int
+
+
+def prepare(rows: list[Row], tokenizer: Any, max_length: int) -> Share:
+    """Make agents' text plain text and see what fits: TRL drops and cuts without a word."""
+    kept: list[Row] = []
+    identical = dropped = truncated = 0
+    control = control_tokens(tokenizer)
+    for row in (plain_text(row, control) for row in rows):
+        if row["chosen"] == row["rejected"]:
+            identical += 1
+        elif count_tokens(tokenizer, row["prompt"], generation=True) >= max_length:
+            dropped += 1
+        else:
+            responses = (row["prompt"] + row[side] for side in ("chosen", "rejected"))
+            longest = max(count_tokens(tokenizer, messages) for messages in responses)
+            truncated += longest > max_length
+            kept.append(row)
+    return Share(kept, identical, dropped, truncated)
+
+
+def control_tokens(tokenizer: Any) -> re.Pattern[str]:
+    """Matches what the tokenizer would read as control tokens, also those that have no name."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    tokens = added.union(tokenizer.all_special_tokens) - {""}
+    longest_first = sorted(tokens, key=lambda token: (-len(token), token))
+    return re.compile("|".join(map(re.escape, longest_first)) or NEVER)
+
+
+def plain_text(row: Row, control: re.Pattern[str]) -> Row:
+    """Break control tokens up by a space: agents' text is only text."""
 
     def clean(text: str) -> str:
-        for token in tokens:
-            text = text.replace(token, token[0] + " " + token[1:])
-        return text
+        return control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
-    return [
-        {
-            side: [{**message, "content": clean(message["content"])} for message in messages]
-            for side, messages in row.items()
-        }
-        for row in rows
-    ]
+    return {
+        side: [{key: clean(text) for key, text in message.items()} for message in messages]
+        for side, messages in row.items()
+    }
 
 
-def fitting(rows: list[Row], tokenizer: Any, max_length: int) -> tuple[list[Row], int, int]:
-    """Rows whose prompt fits, how many do not, and how many will lose the end of a response.
+def count_tokens(
+    tokenizer: Any, messages: list[dict[str, str]], *, generation: bool = False
+) -> int:
+    from jinja2 import TemplateError
 
-    TRL drops the former and cuts the latter without a word.
-    """
-    kept, truncated = [], 0
-    for row in rows:
-        prompt = count_tokens(tokenizer, row["prompt"], generation=True)
-        if prompt >= max_length:
-            continue
-        longest = max(
-            count_tokens(tokenizer, row["prompt"] + row[side]) for side in ("chosen", "rejected")
+    try:
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation
         )
-        truncated += longest > max_length
-        kept.append(row)
-    return kept, len(rows) - len(kept), truncated
-
-
-def count_tokens(tokenizer: Any, messages: list[Row], *, generation: bool = False) -> int:
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
+    except TemplateError as error:
+        raise Refused(
+            BAD_DATA, f"the base model's chat template does not take these messages: {error}"
+        ) from error
     return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def refuse_great_loss(train: Share, max_length: int, allowed: float) -> None:
+    pairs = len(train.rows) + train.dropped
+    if not pairs:
+        raise Refused(BAD_DATA, "every pair has the same text on both sides")
+    if not train.rows or (train.dropped + train.truncated) / pairs > allowed:
+        raise Refused(
+            BAD_DATA,
+            f"{train.dropped} of {pairs} prompts do not fit into {max_length} tokens and "
+            f"{train.truncated} responses would be cut: raise --max-length or --max-lost-share",
+        )
 
 
 # --- Model ---------------------------------------------------------------------------------------
@@ -183,15 +349,44 @@ def pick_device(wanted: str) -> str:
     return wanted
 
 
+@contextlib.contextmanager
+def refusing_bad_model(folder: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        raise Refused(
+            BAD_DATA, f"{folder} does not load as a causal language model: {error}"
+        ) from error
+
+
 def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    if not (folder / "config.json").is_file():
+        raise Refused(BAD_DATA, f"{folder} is no transformers model: no config.json")
+    with refusing_bad_model(folder):
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None:
         tokenizer.chat_template = FALLBACK_TEMPLATE
     return tokenizer
+
+
+def longest_sequence(folder: Path, wanted: int) -> int:
+    """What is wanted, or the model's context where that is shorter."""
+    from transformers import AutoConfig
+
+    with refusing_bad_model(folder):
+        config = AutoConfig.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return min(wanted, context or wanted)
 
 
 def load_model(folder: Path, device: str, quantization: str) -> Any:
@@ -200,22 +395,21 @@ def load_model(folder: Path, device: str, quantization: str) -> Any:
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     compute = torch.bfloat16 if device == "cuda" else torch.float32
-    quantized = quantization == "nf4"
-    model = AutoModelForCausalLM.from_pretrained(
-        str(folder),
-        dtype=compute,
-        device_map={"": device},
-        local_files_only=True,
-        trust_remote_code=False,
-        quantization_config=BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute,
-        )
-        if quantized
-        else None,
+    four_bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
     )
+    with refusing_bad_model(folder):
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=compute,
+            device_map={"": device},
+            local_files_only=True,
+            trust_remote_code=False,
+            quantization_config=four_bits if quantization == "nf4" else None,
+        )
     keep_weights_differentiable(model)
     return model
 
@@ -247,43 +441,27 @@ def adaptable_layers(model: Any) -> list[str]:
 
 
 def count_parameters(model: Any) -> dict[str, int]:
-    """`total` and `trainable` parameters; a 4-bit weight counts as what it stands for."""
+    """`total`, `trainable` and `quantized`; a 4-bit weight counts as what it stands for."""
+    from bitsandbytes.nn import Params4bit
+
     total = trainable = quantized = 0
     for parameter in model.parameters():
         count = parameter.numel()
-        if parameter.__class__.__name__ == "Params4bit":
-            state = parameter.quant_state
-            count = math.prod(state.shape) if state is not None else count
+        if isinstance(parameter, Params4bit):
+            count = math.prod(parameter.quant_state.shape)
             quantized += count
         total += count
         trainable += count if parameter.requires_grad else 0
     return {"total": total, "trainable": trainable, "quantized": quantized}
 
 
-def train_in_full_precision(model: Any) -> None:
-    """TRL casts the adapters of a quantised model to bfloat16, where a usual DPO step is mostly
-    too small to change them.
-    """
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-
-
 # --- Training ------------------------------------------------------------------------------------
 
 
-def make_trainer(
-    args: argparse.Namespace, device: str, train: list[Row], held_out: list[Row]
-) -> Any:
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import PrinterCallback
-    from trl import DPOConfig, DPOTrainer
+def training_config(args: argparse.Namespace, device: str, max_length: int) -> Any:
+    from trl import DPOConfig
 
-    tokenizer = load_tokenizer(args.base_model)
-    model = load_model(args.base_model, device, args.quantization)
-    second = args.reference == "model"
-    config = DPOConfig(
+    return DPOConfig(
         output_dir=str(args.output / "checkpoints"),
         seed=args.seed,
         beta=args.beta,
@@ -297,21 +475,40 @@ def make_trainer(
         per_device_train_batch_size=args.batch_size,
         per_device_eval_batch_size=args.batch_size,
         gradient_accumulation_steps=args.gradient_accumulation,
-        max_length=args.max_length,
+        max_length=max_length,
         gradient_checkpointing=device == "cuda",
         bf16=device == "cuda",
         use_cpu=device == "cpu",
+        dataloader_pin_memory=device == "cuda",
         logging_steps=1,
-        logging_first_step=True,
+        # Otherwise a loss that is no number is logged as the mean of those before.
+        logging_nan_inf_filter=False,
         save_steps=50,
         save_total_limit=1,
-        report_to="none",
         disable_tqdm=True,
-        dataloader_pin_memory=device == "cuda",
     )
+
+
+def make_trainer(
+    args: argparse.Namespace,
+    config: Any,
+    device: str,
+    tokenizer: Any,
+    train: list[Row],
+    held_out: list[Row],
+) -> Any:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import PrinterCallback, set_seed
+    from trl import DPOTrainer
+
+    model = load_model(args.base_model, device, args.quantization)
+    second = args.reference == "model"
+    reference = load_model(args.base_model, device, args.quantization) if second else None
+    set_seed(args.seed)  # TRL 1.14 makes the adapter before it seeds
     trainer = DPOTrainer(
         model=model,
-        ref_model=load_model(args.base_model, device, args.quantization) if second else None,
+        ref_model=reference,
         args=config,
         train_dataset=Dataset.from_list(train),
         eval_dataset=Dataset.from_list(held_out) if held_out else None,
@@ -328,86 +525,158 @@ def make_trainer(
     return trainer
 
 
-def make_recorder(output: Path, stop: dict[str, bool]) -> Any:
-    """A callback that writes `metrics.jsonl`, prints progress, and stops on SIGTERM or NaN."""
+def train_in_full_precision(model: Any) -> None:
+    """TRL casts the adapters of a quantised model to bfloat16, where a usual DPO step is mostly
+    too small to change them, and from which a resumed training would differ.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def train_to_the_end(trainer: Any, output: Path, stop: Stop) -> None:
+    """Train from the last checkpoint or the beginning. Raises: Refused."""
+    from peft import load_peft_weights, set_peft_model_state_dict
+
+    trainer.add_callback(make_recorder(output, stop))
+    checkpoint, state = last_checkpoint(output / "checkpoints")
+    if state is not None and state.global_step >= state.max_steps:
+        # Only the end was missing. To train on would add a step.
+        set_peft_model_state_dict(trainer.model, load_peft_weights(str(checkpoint)))
+        trainer.state = state
+        write_metrics(output, state)
+        return
+    if checkpoint is not None:
+        print(f"going on from {checkpoint.name}")
+    stop.training = True
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    stop.training = False
+    if stop.asked:
+        raise Refused(STOPPED, "stopped: a start with the same output goes on from here")
+
+
+def last_checkpoint(folder: Path) -> tuple[Path | None, Any]:
+    """The newest complete checkpoint and its state.
+
+    The state is the last file of a checkpoint, so a kill leaves none or a part of it.
+    """
+    from transformers import TrainerState
+
+    states = []
+    for file in folder.glob("checkpoint-*/trainer_state.json"):
+        with contextlib.suppress(ValueError):
+            states.append((file.parent, TrainerState.load_from_json(str(file))))
+    return max(states, key=lambda found: found[1].global_step, default=(None, None))
+
+
+def make_recorder(output: Path, stop: Stop) -> Any:
+    """A callback that writes `metrics.jsonl`, prints progress, checks, and stops on SIGTERM."""
     from transformers import TrainerCallback
 
     class Recorder(TrainerCallback):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.logs: list[dict[str, float]] = []
-
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            earlier = [log for log in state.log_history if log["step"] <= state.global_step]
-            lines = "".join(compact(log) + "\n" for log in earlier)
-            (output / "metrics.jsonl").write_text(lines)
+            write_metrics(output, state)
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            entry = {"step": state.global_step, "steps": state.max_steps, **(logs or {})}
-            self.logs.append(entry)
+        def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            log = state.log_history[-1]
             with (output / "metrics.jsonl").open("a") as file:
-                file.write(compact(entry) + "\n")
-            if "loss" in entry:
+                file.write(metrics_line(log, state.max_steps))
+            check_log(log, pure=args.loss_type == ["sigmoid"])
+            if "loss" in log:
                 print(
-                    f"step {state.global_step}/{state.max_steps} loss {float(entry['loss']):.4f} "
-                    f"margin {float(entry.get('rewards/margins', 0)):.4f}"
+                    f"step {log['step']}/{state.max_steps} loss {log['loss']:.4f} "
+                    f"margin {log['rewards/margins']:.4f}"
                 )
-                if not math.isfinite(float(entry["loss"])):
-                    raise Refused(NOT_A_NUMBER, "the loss is not a number: lower --learning-rate")
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            if stop["now"]:
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if stop.asked:
                 control.should_save = control.should_training_stop = True
-            return control
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            # A pickle that nobody reads: to go on, the trainer needs only the states.
+            Path(args.output_dir, f"checkpoint-{state.global_step}", "training_args.bin").unlink()
 
     return Recorder()
 
 
-def check_first_step(logs: list[dict[str, float]], *, pure: bool) -> tuple[float, float]:
-    """Before the first update policy and reference are the same: margin 0 and loss ln 2."""
-    first = next(log for log in logs if "loss" in log)
-    loss, margin = float(first["loss"]), float(first["rewards/margins"])
+def check_log(log: Log, *, pure: bool) -> None:
+    """Raises: Refused when it is no number, or when the first step does not start from the base.
+
+    Before the first update policy and reference are the same: margin 0 and, where the loss is
+    DPO's alone (`pure`), ln 2.
+    """
+    for key in ("loss", "grad_norm", "eval_loss"):
+        if key in log and not math.isfinite(log[key]):
+            raise Refused(NOT_A_NUMBER, f"{key} is not a number: lower --learning-rate")
+    if log["step"] != 1 or "loss" not in log:
+        return
+    loss, margin = log["loss"], log["rewards/margins"]
     if abs(margin) > 0.01 or (pure and abs(loss - LN_2) > 0.01 * LN_2):
         raise Refused(
             CHECK_FAILED,
             f"the first margin is {margin:.4f} and the loss {loss:.4f}, not 0 and ln 2: "
             "policy and reference differ before training",
         )
-    return loss, margin
 
 
-def is_saturated(logs: list[dict[str, float]]) -> bool:
-    steps = [log for log in logs if "loss" in log][-SATURATED_LOGS:]
-    return len(steps) == SATURATED_LOGS and all(
-        float(log["rewards/accuracies"]) == 1.0 and float(log["rewards/margins"]) > SATURATED_MARGIN
-        for log in steps
+def is_saturated(steps: list[Log]) -> bool:
+    last = steps[-SATURATED_LOGS:]
+    return len(last) == SATURATED_LOGS and all(
+        log["rewards/accuracies"] == 1.0 and log["rewards/margins"] > SATURATED_MARGIN
+        for log in last
     )
+
+
+def figures(trainer: Any) -> dict[str, Any]:
+    steps = [log for log in trainer.state.log_history if "loss" in log]
+    return {
+        "parameters": count_parameters(trainer.model),
+        "adapted_layers": sorted(trainer.model.peft_config["default"].target_modules),
+        "first_loss": steps[0]["loss"],
+        "first_margin": steps[0]["rewards/margins"],
+        "last": finite(steps[-1]),
+        "saturated": is_saturated(steps),
+    }
 
 
 # --- Files ---------------------------------------------------------------------------------------
 
 
-def compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), default=float)
+def finite(log: Log) -> dict[str, float | None]:
+    """JSON has no word for what is no number but null."""
+    return {key: value if math.isfinite(value) else None for key, value in log.items()}
 
 
-def save_adapter(trainer: Any, output: Path, base_name: str) -> None:
+def metrics_line(log: Log, steps: int) -> str:
+    line = {"step": log["step"], "steps": steps, **finite(log)}
+    return json.dumps(line, separators=(",", ":")) + "\n"
+
+
+def write_metrics(output: Path, state: Any) -> None:
+    """Only what the state remembers: what was logged after its checkpoint comes again."""
+    lines = (metrics_line(log, state.max_steps) for log in state.log_history)
+    (output / "metrics.jsonl").write_text("".join(lines))
+
+
+def save_adapter(trainer: Any, folder: Path, base_name: str) -> None:
     """Adapter, tokenizer and chat template; no pickle, no container paths, readable by all."""
-    adapter = output / "adapter"
-    trainer.model.save_pretrained(str(adapter), safe_serialization=True)
-    trainer.processing_class.save_pretrained(str(adapter))
-    config_file = adapter / "adapter_config.json"
-    config = json.loads(config_file.read_text())
-    config["base_model_name_or_path"] = base_name
-    config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    (adapter / "README.md").unlink(missing_ok=True)  # a form that nobody filled in
-    for path in adapter.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    config = trainer.model.peft_config["default"]
+    config.base_model_name_or_path = base_name
+    config.target_modules = sorted(config.target_modules)  # a set is written in any order
+    # Embeddings are never trained: PEFT need not look for the base by its name to find that out.
+    trainer.model.save_pretrained(str(folder), save_embedding_layers=False)
+    for key in ("is_local", "local_files_only"):  # how it was loaded, not what it is
+        trainer.processing_class.init_kwargs.pop(key, None)
+    trainer.processing_class.save_pretrained(str(folder))
+    (folder / "README.md").unlink()  # a form that nobody filled in
+    for path in folder.iterdir():
+        path.chmod(0o644)
 
 
 def write_result(output: Path, result: dict[str, Any]) -> None:
     temporary = output / "result.json.tmp"
     with temporary.open("w") as file:
-        json.dump(result, file, indent=2, sort_keys=True, default=str)
+        json.dump(result, file, indent=2, sort_keys=True, default=str, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
@@ -421,103 +690,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-# --- All of it -----------------------------------------------------------------------------------
-
-
-def run(args: argparse.Namespace) -> None:
-    started = time.monotonic()
-    args.output.mkdir(parents=True, exist_ok=True)
-    train, held_out, hashes = load_rows(args.dataset)
-    if not (args.base_model / "config.json").is_file():
-        raise Refused(BAD_DATA, f"{args.base_model} is no transformers model: no config.json")
-
-    from transformers import set_seed
-    from transformers.trainer_utils import get_last_checkpoint
-
-    # Before anything is made: TRL on Python 3.10 makes the adapter before it seeds.
-    set_seed(args.seed)
-    device = pick_device(args.device)
-    tokenizer = load_tokenizer(args.base_model)
-    train, dropped, truncated, held_out = prepare(args, tokenizer, train, held_out)
-    print(f"training on {device}: {len(train)} pairs, {len(held_out)} held out")
-
-    stop = {"now": False}
-    signal.signal(signal.SIGTERM, lambda *_: stop.update(now=True))
-    trainer = make_trainer(args, device, train, held_out)
-    recorder = make_recorder(args.output, stop)
-    trainer.add_callback(recorder)
-    checkpoints = args.output / "checkpoints"
-    checkpoint = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    trainer.train(resume_from_checkpoint=checkpoint)
-    if stop["now"]:
-        raise Refused(STOPPED, "stopped; a checkpoint is kept")
-    logs = [json.loads(line) for line in (args.output / "metrics.jsonl").open()]
-    loss, margin = check_first_step(logs, pure=not args.sft_weight)
-    evaluation = trainer.evaluate() if held_out else None
-    name = args.base_model_name or args.base_model.name
-    save_adapter(trainer, args.output, name)
-    steps = [log for log in recorder.logs if "loss" in log]
-    write_result(
-        args.output,
-        {
-            "dataset_sha256": hashes,
-            "base_model": name,
-            "device": device,
-            "arguments": {key: str(value) for key, value in vars(args).items()},
-            "versions": versions(),
-            "pairs": len(train),
-            "held_out": len(held_out),
-            "dropped": dropped,
-            "truncated": truncated,
-            "parameters": count_parameters(trainer.model),
-            "adapted_layers": sorted(trainer.model.peft_config["default"].target_modules),
-            "first_loss": loss,
-            "first_margin": margin,
-            "last": steps[-1] if steps else None,
-            "evaluation": evaluation,
-            "saturated": is_saturated(recorder.logs),
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "seconds": round(time.monotonic() - started, 1),
-        },
-    )
-    print("done")
-
-
-def prepare(
-    args: argparse.Namespace, tokenizer: Any, train: list[Row], held_out: list[Row]
-) -> tuple[list[Row], int, int, list[Row]]:
-    """Rows that fit, with control tokens broken up; refuses when too much would be lost."""
-    special = sorted(tokenizer.all_special_tokens, key=len, reverse=True)
-    before = len(train)
-    train, dropped, truncated = fitting(
-        without_special_tokens(train, special), tokenizer, args.max_length
-    )
-    if not train or (dropped + truncated) / before > args.max_lost_share:
-        raise Refused(
-            BAD_DATA,
-            f"{dropped} of {before} prompts do not fit into {args.max_length} tokens and "
-            f"{truncated} responses would be cut: raise --max-length or --max-lost-share",
-        )
-    held_out, _, _ = fitting(without_special_tokens(held_out, special), tokenizer, args.max_length)
-    return train, dropped, truncated, held_out
-
-
-def main() -> NoReturn:
-    args = parse_arguments()
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
-        os.environ[name] = "1"
-    try:
-        run(args)
-    except Refused as refused:
-        sys.stderr.write(f"train_dpo: {refused}\n")
-        sys.exit(refused.code)
-    except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":
-            sys.stderr.write("train_dpo: the GPU's memory ran out: lower --max-length\n")
-            sys.exit(GPU_MEMORY)
-        raise
-    sys.exit(0)
-
-
 if __name__ == "__main__":
+    # What lies beside this file must not stand in for a library: `datasets.py` does in a checkout.
+    beside = Path(__file__).resolve().parent
+    sys.path[:] = [path for path in sys.path if Path(path).resolve() != beside]
     main()

@@ -6,7 +6,8 @@ from streams.broker import EmbeddedBroker
 
 
 @click.command("broker")
-@click.option("--port", type=click.IntRange(1, 65535), default=9092, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=9092, show_default=True,
+              help="Where it listens, on 127.0.0.1.")  # fmt: skip
 def command(port: int) -> None:
     """Run the embedded broker on loopback, in memory, until Ctrl-C or SIGTERM.
 

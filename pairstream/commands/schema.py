@@ -6,7 +6,7 @@ import orjson
 
 @click.command("schema")
 @click.option("--format", "format_", type=click.Choice(["jsonschema", "asyncapi"]),
-              default="jsonschema", show_default=True)  # fmt: skip
+              default="jsonschema", show_default=True, help="Which document.")  # fmt: skip
 def command(format_: str) -> None:
     """Print the JSON Schemas of events and rows, or an AsyncAPI 3 document of the topics.
 

@@ -1,0 +1,179 @@
+"""Contract, section 4.3: ids, canonical bytes, and which records of the pairs topic are pairs."""
+
+import json
+from typing import Any
+
+import pytest
+
+from schemas.errors import InvalidRecord
+from schemas.events import Message
+from schemas.rows import (
+    GarbleRequest,
+    Pair,
+    PairRule,
+    encode,
+    hashed_id,
+    pair_id,
+    parse_garble_request,
+    parse_pair,
+)
+
+PAIR: dict[str, Any] = {
+    "pair_id": "47a262f211f3c5820b17c97fc477008a",
+    "run_id": "r-1",
+    "strategy_id": "s-1",
+    "rule": "mixed_code",
+    "prompt": [{"role": "user", "content": "Empty the package cache."}],
+    "chosen": [{"role": "assistant", "content": "good"}],
+    "rejected": [{"role": "assistant", "content": "bad"}],
+    "chosen_score": 12.5,
+    "rejected_score": 0.0,
+    "chosen_attempt": 3,
+    "rejected_attempt": 1,
+    "garbler": None,
+    "agent_id": "cleaner-7",
+    "task_id": None,
+    "policy_id": "base",
+}
+
+
+# Each by `printf 'r-1\x1fs-1\x1fmixed_code\x1f3\x1f1' | sha256sum`, and so on.
+@pytest.mark.parametrize(
+    ("run_id", "strategy_id", "rule", "chosen", "rejected", "expected"),
+    [
+        ("r-1", "s-1", "mixed_code", 3, 1, "47a262f211f3c5820b17c97fc477008a"),
+        ("r-1", "s-1", "first_time_code", 2, None, "470cd43bc7a5631ae51247296376c724"),
+        (
+            "l\u00e4uf-\U0001f600",
+            "",
+            "strategy_contrast",
+            10,
+            2,
+            "e6bf7895733ffdc502e828ec370d4579",
+        ),
+    ],
+)
+def test_pair_id_is_that_of_the_contract(
+    run_id: str, strategy_id: str, rule: PairRule, chosen: int, rejected: int | None, expected: str
+) -> None:
+    assert pair_id(run_id, strategy_id, rule, chosen, rejected) == expected
+
+
+def test_hashed_id_is_the_same_rule_for_any_parts() -> None:
+    assert hashed_id("r-1", "s-1", "strategy_success", 2) == "501d3924ea54dff5130a544374814cb2"
+
+
+def encoded(**changed: Any) -> bytes:
+    return json.dumps({**PAIR, **changed}).encode()
+
+
+def test_pair_is_read_and_written_in_canonical_bytes() -> None:
+    pair = parse_pair(encoded())
+
+    assert isinstance(pair, Pair)
+    assert encode(pair) == json.dumps(PAIR, separators=(",", ":")).encode()
+
+
+def test_text_is_written_as_utf_8_without_escapes() -> None:
+    pair = parse_pair(encoded(chosen=[{"role": "assistant", "content": "\u00e4\U0001f600\n\x00"}]))
+
+    assert '{"role":"assistant","content":"ä😀\\n\\u0000"}'.encode() in encode(pair)
+    assert b"\n" not in encode(pair)
+
+
+BROKEN: dict[str, bytes | None] = {
+    "no value": None,
+    "no bytes": b"",
+    "no JSON": b"{",
+    "no UTF-8": encoded().replace(b"good", b"\xff"),
+    "garbage behind it": encoded() + b"x",
+    "a list": b"[]",
+    "deeply nested": b"[" * 100_000,
+    "a field too many": encoded(more=1),
+    "an unknown rule": encoded(rule="any_code"),
+    "a score in words": encoded(chosen_score="high"),
+    "an attempt in parts": encoded(chosen_attempt=1.5),
+    "a prompt in words": encoded(prompt="Empty the package cache."),
+    "a lone surrogate": encoded(chosen=[{"role": "assistant", "content": "\ud800"}]),
+    "an infinite score": encoded().replace(b"12.5", b"1e999"),
+    "the id of another pair": encoded(pair_id="0" * 32),
+    "the id in upper case": encoded(pair_id=PAIR["pair_id"].upper()),
+    "another run under the id": encoded(run_id="r-2"),
+    "another strategy under the id": encoded(strategy_id="s-2"),
+    "another rule under the id": encoded(rule="first_time_code"),
+    "another chosen attempt under the id": encoded(chosen_attempt=2),
+    "no rejected attempt under the id": encoded(rejected_attempt=None),
+}
+
+
+@pytest.mark.parametrize("value", BROKEN.values(), ids=BROKEN.keys())
+def test_what_is_no_pair_is_an_invalid_row(value: bytes | None) -> None:
+    with pytest.raises(InvalidRecord) as refused:
+        parse_pair(value)
+
+    assert refused.value.reason == "invalid_row"
+
+
+@pytest.mark.parametrize("name", PAIR)
+def test_pair_with_a_missing_field_is_an_invalid_row(name: str) -> None:
+    value = json.dumps({key: value for key, value in PAIR.items() if key != name}).encode()
+
+    with pytest.raises(InvalidRecord, match=name):
+        parse_pair(value)
+
+
+ASSISTANT = {"role": "assistant", "content": "text"}
+NOT_ONE_MESSAGE = {
+    "none": [],
+    "two": [ASSISTANT, ASSISTANT],
+    "of the user": [{"role": "user", "content": "text"}],
+}
+
+
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+@pytest.mark.parametrize("messages", NOT_ONE_MESSAGE.values(), ids=NOT_ONE_MESSAGE.keys())
+def test_side_that_is_not_one_message_of_the_assistant_is_an_invalid_row(
+    side: str, messages: list[dict[str, str]]
+) -> None:
+    """Contract, section 4.2; whatever passes here is trained on."""
+    with pytest.raises(InvalidRecord, match="invalid_row"):
+        parse_pair(encoded(**{side: messages}))
+
+
+def request(**changed: Any) -> bytes:
+    pair = {**PAIR, "rejected": [], "rejected_attempt": None, **changed}
+    return json.dumps({"response": "code", "pair": pair}).encode()
+
+
+def test_garble_request_is_read() -> None:
+    asked = parse_garble_request(request())
+
+    assert isinstance(asked, GarbleRequest)
+    assert (asked.response, asked.pair.chosen) == ("code", [Message("assistant", "good")])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        encoded(),
+        request(more=1),
+        request().replace(b'"code"', b'"prompt"'),
+        # There is nothing to garble.
+        request(chosen=[]),
+    ],
+)
+def test_what_is_no_garble_request_is_an_invalid_row(value: bytes | None) -> None:
+    with pytest.raises(InvalidRecord) as refused:
+        parse_garble_request(value)
+
+    assert refused.value.reason == "invalid_row"
+
+
+@pytest.mark.parametrize("field", ["rule", "chosen_score", "more", "prompt"])
+def test_refusal_never_quotes_the_row(field: str) -> None:
+    with pytest.raises(InvalidRecord) as refused:
+        parse_pair(encoded(**{field: "s3cret-of-the-agent"}))
+
+    assert "s3cret-of-the-agent" not in refused.value.detail

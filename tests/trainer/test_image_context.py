@@ -1,0 +1,71 @@
+"""The training image's build context: what is in it decides its tag, and it builds by hand."""
+
+import io
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from trainer.image import BuildContext, training_context
+
+REPOSITORY = Path(__file__).parents[2]
+FILES = {"Dockerfile": b"FROM scratch\n", "requirements.txt": b"a==1\n", "train_dpo.py": b"pass\n"}
+
+
+def test_the_same_files_give_the_same_tag_whatever_their_order() -> None:
+    context = BuildContext(FILES)
+
+    assert re.fullmatch(r"pairstream-training:[0-9a-f]{12}", context.tag)
+    assert BuildContext(dict(reversed(FILES.items()))).tar() == context.tar()
+    assert BuildContext(dict(reversed(FILES.items()))).tag == context.tag
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_change_of_any_file_or_name_changes_the_tag(name: str) -> None:
+    changed = BuildContext({**FILES, name: FILES[name] + b"#"})
+    renamed = BuildContext({(key + "2" if key == name else key): FILES[key] for key in FILES})
+    added = BuildContext({**FILES, "more": b""})
+
+    tags = {context.tag for context in (BuildContext(FILES), changed, renamed, added)}
+    assert len(tags) == 4
+
+
+def test_the_tar_is_plain_files_without_times_and_owners() -> None:
+    with tarfile.open(fileobj=io.BytesIO(BuildContext(FILES).tar())) as tar:
+        members = tar.getmembers()
+        assert {m.name: tar.extractfile(m).read() for m in members} == FILES
+    assert {(m.mtime, m.uid, m.gid, m.mode, m.type) for m in members} == {
+        (0, 0, 0, 0o644, tarfile.REGTYPE)
+    }
+
+
+def test_the_checkouts_own_recipe_is_what_is_trained_with() -> None:
+    context = training_context()
+
+    recipe = REPOSITORY / "docker" / "training"
+    assert context.files == {
+        "Dockerfile": (recipe / "Dockerfile").read_bytes(),
+        "requirements.txt": (recipe / "requirements.txt").read_bytes(),
+        "train_dpo.py": (REPOSITORY / "trainer" / "train_dpo.py").read_bytes(),
+    }
+
+
+def test_the_written_folder_builds_by_hand(tmp_path: Path) -> None:
+    context = training_context()
+    context.write(tmp_path / "context")
+    context.write(tmp_path / "context")
+
+    folder = tmp_path / "context"
+    assert {path.name for path in folder.iterdir()} == {*context.files, "image.env"}
+    for name, content in context.files.items():
+        assert (folder / name).read_bytes() == content
+    copied = re.findall(r"^COPY (\S+) ", (folder / "Dockerfile").read_text(), re.MULTILINE)
+    assert copied
+    assert all((folder / name).is_file() for name in copied)
+    variables = dict(each.split("=", 1) for each in (folder / "image.env").read_text().splitlines())
+    assert variables == {
+        "PAIRSTREAM_TRAINING_IMAGE": context.tag,
+        "PAIRSTREAM_TRAINING_IMAGE_HASH": context.hash,
+        "PAIRSTREAM_TRAINING_IMAGE_LABEL": f"pairstream.training-image={context.hash}",
+    }
