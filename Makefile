@@ -36,6 +36,8 @@ lint: .venv/.complete ## Check style and format
 
 types: .venv/.complete ## Check types
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 client/pairstream_client
+	cd examples/free_space_agent && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache *.py
 
 format: .venv/.complete ## Format the code
 	$(BIN)/ruff format .

@@ -204,8 +204,8 @@ def run_id_of_unknown(value: bytes) -> str:
     """
     try:
         return _keyed_decoder.decode(value).run_id
-    except msgspec.ValidationError as error:
-        raise InvalidRecord(INVALID_EVENT, str(error)) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRecord(INVALID_EVENT, unquoted(error)) from error
 
 
 def _is_unknown_type(value: bytes) -> bool:

@@ -1,0 +1,5 @@
+"""Why an event is not sent."""
+
+
+class Refused(Exception):
+    """The event must be dropped; the message is one of a few fixed ones, never an agent's text."""

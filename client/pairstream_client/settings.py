@@ -1,0 +1,80 @@
+"""Settings by arguments, else by environment variables, to librdkafka's names. Pure."""
+
+import re
+from collections.abc import Mapping
+
+ENVIRONMENT_PREFIX = "PAIRSTREAM_"
+TOPIC = "pairstream.run-events.v1"
+
+Value = str | int | float | bool
+Config = dict[str, object]
+
+# By the names that pairstream's own processes use.
+PROPERTIES = {
+    "bootstrap_servers": "bootstrap.servers",
+    "security_protocol": "security.protocol",
+    "sasl_mechanism": "sasl.mechanism",
+    "sasl_username": "sasl.username",
+    "sasl_password": "sasl.password",
+    "ssl_ca_location": "ssl.ca.location",
+    "ssl_certificate_location": "ssl.certificate.location",
+    "ssl_key_location": "ssl.key.location",
+    "ssl_key_password": "ssl.key.password",
+}
+
+_DEFAULTS: Config = {
+    "bootstrap.servers": "127.0.0.1:9092",
+    "client.id": "pairstream-client",
+    "enable.idempotence": True,
+    "acks": "all",
+    # librdkafka's own partitioner would put a run on another partition than other clients do.
+    "partitioner": "murmur2_random",
+    "compression.type": "lz4",
+    "linger.ms": 10,
+    "delivery.timeout.ms": 120_000,
+    # As long may a topic be missing.
+    "topic.metadata.propagation.max.ms": 120_000,
+    # What a broker accepts by default, with room for the headers.
+    "message.max.bytes": 1_000_000,
+    "queue.buffering.max.kbytes": 65_536,
+    # A topic that a broker makes by itself has other partitions than `topics apply` gives it.
+    "allow.auto.create.topics": False,
+    "socket.keepalive.enable": True,
+    # Brokers close idle connections, which is no trouble.
+    "log.connection.close": False,
+    # Its lines would go to the agent's stderr; errors are said through `logging`.
+    "log_level": 0,
+}
+
+
+def producer_config(
+    environment: Mapping[str, str],
+    *,
+    bootstrap_servers: object,
+    max_queued_events: object,
+    overrides: Mapping[str, Value],
+) -> Config:
+    """Raises: ValueError that names the argument."""
+    if bootstrap_servers is not None and not isinstance(bootstrap_servers, str):
+        raise ValueError("bootstrap_servers is no text of the form host:port,host:port")
+    if not isinstance(max_queued_events, int) or max_queued_events < 1:
+        raise ValueError("max_queued_events is no whole number from 1")
+    by_environment = {
+        theirs: environment[ENVIRONMENT_PREFIX + ours.upper()]
+        for ours, theirs in PROPERTIES.items()
+        if environment.get(ENVIRONMENT_PREFIX + ours.upper())
+    }
+    by_arguments: Config = {"queue.buffering.max.messages": max_queued_events}
+    if bootstrap_servers:
+        by_arguments["bootstrap.servers"] = bootstrap_servers
+    return {**_DEFAULTS, **by_environment, **by_arguments, **overrides}
+
+
+def topic_name(environment: Mapping[str, str], topic_prefix: object) -> str:
+    """Raises: ValueError when the prefix can stand before no topic's name."""
+    prefix = topic_prefix
+    if prefix is None:
+        prefix = environment.get(ENVIRONMENT_PREFIX + "TOPIC_PREFIX", "")
+    if not isinstance(prefix, str) or not re.fullmatch(r"[a-zA-Z0-9.-]{0,100}", prefix):
+        raise ValueError("topic_prefix is not up to 100 letters, digits, dots and dashes")
+    return prefix + TOPIC

@@ -1,0 +1,88 @@
+"""The client's settings have the names that the service's have."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from pairstream_client.settings import ENVIRONMENT_PREFIX, PROPERTIES, producer_config, topic_name
+from schemas import clients
+from schemas.settings import KafkaSettings, convert
+from schemas.topics import RUN_EVENTS
+
+
+def _config(environment: dict[str, str], **arguments: object) -> dict[str, object]:
+    wanted: dict[str, Any] = {
+        "bootstrap_servers": None,
+        "max_queued_events": 10,
+        "overrides": {},
+    } | arguments
+    return producer_config(environment, **wanted)
+
+
+def test_variables_are_those_of_the_service() -> None:
+    names = {field.name for field in msgspec.structs.fields(KafkaSettings)}
+    assert set(PROPERTIES) == names - {"topic_prefix"}
+
+
+def test_variables_mean_what_they_mean_to_the_service() -> None:
+    values = {
+        "bootstrap_servers": "kafka:9093",
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "PLAIN",
+        "sasl_username": "agent",
+        "sasl_password": "secret",
+        "ssl_ca_location": "ca.pem",
+        "ssl_certificate_location": "agent.pem",
+        "ssl_key_location": "agent.key",
+        "ssl_key_password": "secret too",
+    }
+    config = _config({ENVIRONMENT_PREFIX + name.upper(): text for name, text in values.items()})
+
+    service = clients.connection(convert(values, KafkaSettings))
+    connection = {name: service[name] for name in service if name != "log_level"}
+    assert len(connection) == len(values)
+    assert config | connection == config
+
+
+@pytest.mark.parametrize(
+    "name", ["enable.idempotence", "acks", "partitioner", "compression.type", "delivery.timeout.ms"]
+)
+def test_events_are_delivered_as_the_service_delivers(name: str) -> None:
+    assert _config({})[name] == clients.producer(KafkaSettings())[name]
+
+
+def test_arguments_win_over_the_environment_and_properties_over_both() -> None:
+    environment = {"PAIRSTREAM_BOOTSTRAP_SERVERS": "by-environment:9092"}
+    overrides = {"bootstrap.servers": "by-config:9092", "linger.ms": 5}
+
+    defaults = _config({})
+    by_environment = _config(environment)
+    by_argument = _config(environment, bootstrap_servers="by-argument:9092")
+    by_config = _config(environment, bootstrap_servers="by-argument:9092", overrides=overrides)
+
+    assert defaults["bootstrap.servers"] == KafkaSettings().bootstrap_servers
+    assert by_environment["bootstrap.servers"] == "by-environment:9092"
+    assert by_argument["bootstrap.servers"] == "by-argument:9092"
+    assert by_config["bootstrap.servers"] == "by-config:9092"
+    assert (defaults["linger.ms"], by_config["linger.ms"]) == (10, 5)
+
+
+@pytest.mark.parametrize("variable", ["PAIRSTREAM_BOOTSTRAP_SERVERS", "PAIRSTREAM_SASL_USERNAME"])
+def test_an_empty_variable_is_as_good_as_none(variable: str) -> None:
+    assert _config({variable: ""}) == _config({})
+
+
+@pytest.mark.parametrize("prefix", ["", "t1.", "a-b.", "x" * 100])
+def test_the_prefix_stands_before_the_topic(prefix: str) -> None:
+    assert topic_name({}, prefix) == prefix + RUN_EVENTS.name
+    assert topic_name({"PAIRSTREAM_TOPIC_PREFIX": prefix}, None) == prefix + RUN_EVENTS.name
+    assert topic_name({"PAIRSTREAM_TOPIC_PREFIX": "other."}, prefix) == prefix + RUN_EVENTS.name
+
+
+@pytest.mark.parametrize("prefix", ["a b", "a_b", "x" * 101, "a/b", "a b\n"])
+def test_a_prefix_that_the_service_refuses_is_refused(prefix: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        convert({"topic_prefix": prefix}, KafkaSettings)
+    with pytest.raises(ValueError, match="topic_prefix"):
+        topic_name({}, prefix)
