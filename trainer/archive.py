@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from schemas.crash_points import crash_point
 from trainer.layout import sync_folder, write_durably
 
 
@@ -22,14 +23,16 @@ def archive(folder: Path, names: Iterable[str], target: Path) -> str:
             gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
         ):
-            for path in _files(folder, names):
+            for path in files_in(folder, names):
                 _add(tar, path, f"{folder.name}/{path.relative_to(folder)}")
         file.flush()
         os.fsync(file.fileno())
     with temporary.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    crash_point("training.archive_written")
     temporary.replace(target)
     sync_folder(target.parent)
+    crash_point("training.archive_renamed")
     write_durably(checksum_file(target), f"{digest}  {target.name}\n".encode())
     return digest
 
@@ -38,14 +41,11 @@ def checksum_file(target: Path) -> Path:
     return target.with_name(target.name + ".sha256")
 
 
-def _files(folder: Path, names: Iterable[str]) -> list[Path]:
+def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
+    """What of `names` is in the folder, and all below it; no links, which may lead anywhere."""
     roots = [folder / name for name in names]
-    return sorted(
-        path
-        for root in roots
-        for path in ([root] if root.is_file() else root.rglob("*"))
-        if path.is_file()
-    )
+    paths = {path for root in roots for path in (root, *root.rglob("*"))}
+    return sorted(path for path in paths if path.is_file() and not path.is_symlink())
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:

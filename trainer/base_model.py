@@ -6,6 +6,9 @@ from schemas.errors import PairstreamError
 
 CONFIG = "config.json"
 
+# Weights as safetensors and text: no pickles, which are programs.
+WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+
 
 def resolve_base_model(name: str | None) -> Path:
     """The folder of the model.
@@ -36,7 +39,7 @@ def _download(name: str) -> Path:
             "fetched: pip install huggingface_hub, or name a folder"
         ) from error
     try:
-        return Path(snapshot_download(name))
+        return Path(snapshot_download(name, allow_patterns=WANTED))
     except Exception as error:
         raise PairstreamError(
             f"the base model {name} cannot be fetched ({type(error).__name__}): name a folder"

@@ -12,46 +12,68 @@ from schemas.dead_letters import Header, Origin
 from schemas.errors import PairstreamError
 from schemas.settings import KafkaSettings
 from schemas.topics import Names
+from trainer.intake import Record
 
 log = structlog.get_logger()
 
 RECORDS_A_READ = 2000
 READ_SECONDS = 0.2
 METADATA_SECONDS = 30.0
+RETRY_SECONDS = 0.1
 
-Record = tuple[Origin, bytes | None, list[Header], bytes | None]
+_WAITING_CURES = (
+    KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._TIMED_OUT
+)  # fmt: skip
 
 
 class PairsConsumer:
-    """All partitions of one topic; `ended` are those whose known end has been reached."""
+    """All partitions of one topic.
 
-    def __init__(self, settings: KafkaSettings, topic: str, positions: Mapping[int, int]) -> None:
+    `earliest` are their first offsets when it was made. `ends_at_start` are their ends as the first
+    answers told them, `ended` those of the partitions that have been read to their end by now;
+    an end may lie behind the marks of a transaction.
+
+    Raises: PairstreamError when the brokers do not tell where the topic begins.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str, partitions: int) -> None:
         names = Names(settings.topic_prefix)
         self._consumer = Consumer(clients.reader(settings, group=names.trainer_group))
         self._topic = topic
-        self.ended: dict[int, int] = {}
-        self._silent_since = time.monotonic()
+        self.earliest = {partition: self._earliest(partition) for partition in range(partitions)}
         self.ends_at_start: dict[int, int] = {}
-        for partition, position in positions.items():
-            self._check_retention(partition, position)
-        self._consumer.assign([TopicPartition(topic, p, o) for p, o in positions.items()])
+        self.ended: dict[int, int] = {}
 
-    def _check_retention(self, partition: int, position: int) -> None:
-        low, high = self._consumer.get_watermark_offsets(
-            TopicPartition(self._topic, partition), timeout=METADATA_SECONDS
-        )
-        self.ends_at_start[partition] = high
-        if position < low:
-            raise PairstreamError(
-                f"pairs {position} to {low - 1} of {self._topic} partition {partition} are gone "
-                "(retention) before they were read: rebuild them with `pairstream replay --from "
-                "events`, and start the trainer with a new --data-dir"
-            )
-        if position > high:
-            raise PairstreamError(
-                f"{self._topic} partition {partition} ends at {high}, before {position}, which "
-                "has been read: the topic was emptied or re-created; use a new --data-dir"
-            )
+    def _earliest(self, partition: int) -> int:
+        """Waits for a topic that was made just now."""
+        deadline = time.monotonic() + METADATA_SECONDS
+        place = TopicPartition(self._topic, partition)
+        while True:
+            try:
+                low, _ = self._consumer.get_watermark_offsets(place, timeout=METADATA_SECONDS)
+                return cast("int", low)
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise PairstreamError(
+                        f"the brokers do not tell where {self._topic} begins: "
+                        f"{error.args[0].str()}; start the trainer again"
+                    ) from error
+            time.sleep(RETRY_SECONDS)
+
+    def start(self, positions: Mapping[int, int]) -> None:
+        """Read from the positions on.
+
+        Raises: PairstreamError when retention took what is there.
+        """
+        for partition, position in positions.items():
+            low = self.earliest[partition]
+            if position < low:
+                raise PairstreamError(
+                    f"pairs {position} to {low - 1} of {self._topic} partition {partition} are "
+                    "gone (retention) before they were read: rebuild them with `pairstream replay "
+                    "--from events`, and start the trainer with a new --data-dir"
+                )
+        self._consumer.assign([TopicPartition(self._topic, p, o) for p, o in positions.items()])
 
     def read(self) -> list[Record]:
         """What came within a short time; empty at the end of the topic.
@@ -63,17 +85,43 @@ class PairsConsumer:
             partition, error = cast("int", message.partition()), message.error()
             if error is None:
                 self.ended.pop(partition, None)
+                self.ends_at_start.setdefault(partition, self._told_end(partition))
                 records.append(_record(message))
             elif error.code() == KafkaError._PARTITION_EOF:
-                self.ended[partition] = cast("int", message.offset())
+                end = self.ended[partition] = cast("int", message.offset())
+                self.ends_at_start[partition] = min(end, self.ends_at_start.get(partition, end))
             else:
-                _judge(error)
+                self._judge(error, message)
         return records
 
+    def _told_end(self, partition: int) -> int:
+        """As the last fetch told it. Asked for it, the embedded broker names a smaller one."""
+        place = TopicPartition(self._topic, partition)
+        return cast("int", self._consumer.get_watermark_offsets(place, cached=True)[1])
+
+    def _judge(self, error: KafkaError, message: Message) -> None:
+        if error.code() in _WAITING_CURES:
+            log.warning("broker_unavailable", why=error.str())
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise PairstreamError(
+                f"{self._topic} partition {message.partition()} does not hold the offset "
+                f"{message.offset()}, which is to be read next: it was emptied, or retention took "
+                "it; start the trainer with a new --data-dir"
+            )
+        else:
+            raise PairstreamError(f"the pairs cannot be read: {error.str()}")
+
     @property
-    def caught_up(self) -> bool:
-        """Whether every partition has been read to its end as the brokers last told it."""
-        return len(self.ended) == len(self.ends_at_start)
+    def has_heard_of_all(self) -> bool:
+        """Whether every partition has answered, so that its end is known."""
+        return len(self.ends_at_start) == len(self.earliest)
+
+    def known_ends(self) -> dict[int, int]:
+        """The ends as the last answers told them; asks nobody."""
+        return {
+            partition: self.ended.get(partition, self._told_end(partition))
+            for partition in self.ends_at_start
+        }
 
     def show_position(self, positions: Mapping[int, int]) -> None:
         """Commit for lag displays; the files are the position, so a failure costs nothing."""
@@ -95,13 +143,3 @@ def _record(message: Message) -> Record:
     )
     headers = cast("list[Header]", message.headers() or [])
     return origin, message.key(), headers, message.value()
-
-
-_WAITING_CURES = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
-
-
-def _judge(error: KafkaError) -> None:
-    if error.code() in _WAITING_CURES or error.retriable():
-        log.warning("broker_unavailable", why=error.str())
-        return
-    raise PairstreamError(f"the pairs cannot be read: {error.str()}")

@@ -19,13 +19,15 @@ import orjson
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
 from trainer.index import Place
-from trainer.layout import MANIFEST, DataDir, sync_folder, write_durably
+from trainer.layout import MANIFEST, DataDir, make_folder, sync_folder, write_durably
 from trainer.segments import Segment, next_offsets
 from trainer.source import Source
 
 TRAIN, EVAL = "train.jsonl", "eval.jsonl"
 
 OPEN_SEGMENTS = 64
+
+_TEMPORARY = ".tmp"
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -65,7 +67,7 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_held_out(run_id: str, fraction: float) -> bool:
-    """Decide by a hash, so that a run never stands on both sides, in any dataset."""
+    """Decide by a hash, so that a run never stands on both sides."""
     digest = hashlib.sha256(run_id.encode()).digest()
     return int.from_bytes(digest[:8]) < fraction * 2**64
 
@@ -176,6 +178,12 @@ def uncut(segments: Iterable[Segment], parent: DatasetManifest | None) -> list[S
     return [segment for segment in segments if segment.first >= ends.get(str(segment.partition), 0)]
 
 
+def remove_unpublished(data: DataDir) -> None:
+    """Remove what a killed trainer had begun to cut: its segments are cut again."""
+    for path in data.datasets.glob(f".ds-*{_TEMPORARY}"):
+        shutil.rmtree(path)
+
+
 def cut_dataset(
     data: DataDir,
     segments: list[Segment],
@@ -187,9 +195,11 @@ def cut_dataset(
 ) -> DatasetManifest:
     """Publish the lines of the given segments, which come in the order of pair_id."""
     name = data.next_dataset_name()
-    temporary = data.datasets / f".{name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    if (data.datasets / name).exists():
+        raise PairstreamError(f"{data.datasets / name} has no manifest: move it out of the folder")
+    make_folder(data.datasets)
+    temporary = data.datasets / f".{name}{_TEMPORARY}"
+    temporary.mkdir()
     crash_point("trainer.cut_begun")
     content = write_content(temporary, lines, eval_fraction=eval_fraction)
     crash_point("trainer.cut_written")

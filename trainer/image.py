@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from trainer.layout import make_folder, write_durably
+
 REPOSITORY = "pairstream-training"
 IMAGE_LABEL = "pairstream.training-image"
 
@@ -42,17 +44,19 @@ class BuildContext:
         return buffer.getvalue()
 
     def write(self, folder: Path) -> None:
-        """Lay the files out with an env file, so that anybody can build the same image by hand."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in self.files.items():
-            (folder / name).write_bytes(content)
+        """Lay the files out with an env file, so that anybody can build the same image by hand.
+
+        Each is replaced at once: a process may be reading the one that is there.
+        """
+        make_folder(folder)
         variables = {
             "PAIRSTREAM_TRAINING_IMAGE": self.tag,
             "PAIRSTREAM_TRAINING_IMAGE_HASH": self.hash,
             "PAIRSTREAM_TRAINING_IMAGE_LABEL": f"{IMAGE_LABEL}={self.hash}",
         }
         lines = "".join(f"{name}={value}\n" for name, value in variables.items())
-        (folder / ENV_FILE).write_text(lines)
+        for name, content in {**self.files, ENV_FILE: lines.encode()}.items():
+            write_durably(folder / name, content)
 
 
 def training_context() -> BuildContext:

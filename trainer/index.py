@@ -1,6 +1,5 @@
 """Which pairs are known, and where their lines stand. Rebuilt from the segments when it is lost."""
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,14 +8,11 @@ import orjson
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
-from trainer.segments import Segment
+from trainer.segments import Segment, verify_segment
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS segments (
     number INTEGER PRIMARY KEY,
-    partition INTEGER NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
     path TEXT NOT NULL UNIQUE
 );
 CREATE TABLE IF NOT EXISTS pairs (
@@ -39,11 +35,14 @@ class PairIndex:
     """
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
-        # The segments are the truth: a lost index costs time, never pairs.
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
+        try:
+            self._db = _open(path)
+        except sqlite3.OperationalError:
+            raise  # the disk, not the file
+        except sqlite3.DatabaseError:
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            self._db = _open(path)
 
     def close(self) -> None:
         self._db.close()
@@ -53,32 +52,28 @@ class PairIndex:
 
         Raises: PairstreamError when a segment is not what its name says.
         """
-        paths = {str(segment.path) for segment in segments}
-        known = {path for (path,) in self._db.execute("SELECT path FROM segments")}
-        if known - paths:
+        unknown = {str(segment.path): segment for segment in segments}
+        known = [path for (path,) in self._db.execute("SELECT path FROM segments")]
+        if all(path in unknown for path in known):
+            for path in known:
+                del unknown[path]
+        else:
             self._db.executescript("DELETE FROM pairs; DELETE FROM segments;")
-            known = set()
-        for segment in segments:
-            if str(segment.path) not in known:
-                self.add(segment, _rows_of(folder, segment))
+        for segment in unknown.values():
+            self.add(segment, _rows_of(folder, segment))
 
     def add(self, segment: Segment, rows: Iterable[tuple[str, int, int]]) -> None:
         """Record a closed segment and its rows (pair_id, byte offset, length) at once."""
-        self._db.execute("BEGIN")
-        try:
+        with self._db:
+            self._db.execute("BEGIN")
             number = self._db.execute(
-                "INSERT INTO segments (partition, first, last, path) VALUES (?, ?, ?, ?)",
-                (segment.partition, segment.first, segment.last, str(segment.path)),
+                "INSERT INTO segments (path) VALUES (?)", (str(segment.path),)
             ).lastrowid
             self._db.executemany(
                 "INSERT INTO pairs VALUES (?, ?, ?, ?)",
                 ((bytes.fromhex(pair_id), number, at, length) for pair_id, at, length in rows),
             )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        crash_point("trainer.index_before_commit")
-        self._db.execute("COMMIT")
+            crash_point("trainer.index_before_commit")
         crash_point("trainer.index_committed")
 
     def known(self, pair_ids: list[str]) -> set[str]:
@@ -105,16 +100,25 @@ class PairIndex:
         )
 
 
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    # The segments are the truth: a lost index costs time, never pairs.
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.executescript(_SCHEMA)
+    return db
+
+
 def _rows_of(folder: Path, segment: Segment) -> list[tuple[str, int, int]]:
-    rows, at, digest = [], 0, hashlib.sha256()
+    verify_segment(folder, segment)
+    rows, at = [], 0
     with (folder / segment.path).open("rb") as lines:
         for line in lines:
             rows.append((orjson.loads(line)["pair_id"], at, len(line)))
-            digest.update(line)
             at += len(line)
-    if len(rows) != segment.rows or digest.hexdigest()[:16] != segment.sha256_start:
+    if len(rows) != segment.rows:
         raise PairstreamError(
-            f"{folder / segment.path} is damaged (rows or SHA-256 differ from its name): restore "
-            "it, or remove it and all later ones of its partition to read them again"
+            f"{folder / segment.path} holds {len(rows)} rows, not the {segment.rows} that its name "
+            "says: restore its name"
         )
     return rows

@@ -5,81 +5,100 @@ offset before the position is covered by a segment.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
 from schemas.dead_letters import Header, Origin
-from schemas.errors import InvalidRecord
+from schemas.errors import InvalidRecord, PairstreamError
 from schemas.rows import Pair, encode, parse_pair
 from schemas.settings import TrainerSettings
-from trainer.datasets import DatasetManifest, cut_dataset, read_lines, read_manifest, uncut
+from trainer.datasets import (
+    DatasetManifest,
+    cut_dataset,
+    read_lines,
+    read_manifest,
+    remove_unpublished,
+    uncut,
+)
 from trainer.index import PairIndex
-from trainer.layout import DataDir
+from trainer.layout import DataDir, make_folder
 from trainer.segments import (
     OpenSegment,
     Segment,
     list_segments,
     next_offsets,
     remove_unfinished,
+    verify_segment,
 )
 from trainer.source import Source
 
 log = structlog.get_logger()
+
+# Origin, key, headers, value.
+Record = tuple[Origin, bytes | None, list[Header], bytes | None]
 
 # key, value, headers of a record that becomes a dead letter, where it came from, and why.
 Refuse = Callable[[bytes | None, bytes | None, Iterable[Header], Origin, InvalidRecord], None]
 
 
 class Intake:
-    """One data directory's segments; only the holder of its lock may have one."""
+    """One data directory's segments; only the holder of its lock may have one.
 
-    def __init__(self, data: DataDir, settings: TrainerSettings, source: Source) -> None:
-        self.data = data
-        self.settings = settings
-        self.source = source
-        data.segments.mkdir(parents=True, exist_ok=True)
+    `starts` are the first offsets to read, by partition, when there are no segments yet.
+
+    Raises: PairstreamError when segments are missing or damaged.
+    """
+
+    def __init__(
+        self, data: DataDir, settings: TrainerSettings, source: Source, starts: Mapping[int, int]
+    ) -> None:
+        self._data = data
+        self._settings = settings
+        self._source = source
+        make_folder(data.segments)
         remove_unfinished(data.segments)
-        self.segments: list[Segment] = list_segments(data.segments)
-        self.index = PairIndex(data.index)
-        self.index.catch_up(data.segments, self.segments)
-        self.parent = self._newest_dataset()
+        remove_unpublished(data)
+        segments = list_segments(data.segments)
+        names = data.dataset_names()
+        self._parent = read_manifest(data.datasets / names[-1]) if names else None
+        _check_complete(data, segments, starts, self._parent)
+        self._index = PairIndex(data.index)
+        self._index.catch_up(data.segments, segments)
+        self._uncut = uncut(segments, self._parent)
         self._open: dict[int, OpenSegment] = {}
         self._open_ids: set[str] = set()
         self._opened_at = 0.0
-        self.positions = next_offsets(self.segments)
-
-    def _newest_dataset(self) -> DatasetManifest | None:
-        names = self.data.dataset_names()
-        return read_manifest(self.data.datasets / names[-1]) if names else None
+        self._closed = {**starts, **next_offsets(segments)}
 
     @property
     def new_pairs(self) -> int:
-        """Pairs in segments that stand in no dataset yet."""
-        return sum(segment.rows for segment in uncut(self.segments, self.parent))
+        """Pairs that stand in no dataset yet."""
+        return sum(segment.rows for segment in self._uncut) + len(self._open_ids)
 
     @property
-    def open_pairs(self) -> int:
-        """Pairs in segments that are still open."""
-        return len(self._open_ids)
+    def durable_positions(self) -> dict[int, int]:
+        """The first offset of each partition that is in no closed segment."""
+        return dict(self._closed)
 
-    def take(
-        self, records: list[tuple[Origin, bytes | None, list[Header], bytes | None]], refuse: Refuse
-    ) -> None:
-        """Take in records (origin, key, headers, value), in the order of each partition."""
+    @property
+    def positions(self) -> dict[int, int]:
+        """The first offset of each partition that has not been taken in."""
+        return self._closed | {partition: opened.next for partition, opened in self._open.items()}
+
+    def take(self, records: list[Record], refuse: Refuse) -> None:
+        """Take in records, in the order of each partition."""
         pairs: list[tuple[Origin, Pair | None]] = []
         for origin, key, headers, value in records:
             try:
-                pair = parse_pair(value)
+                pairs.append((origin, parse_pair(value)))
             except InvalidRecord as error:
                 refuse(key, value, headers, origin, error)
                 pairs.append((origin, None))
-            else:
-                pairs.append((origin, pair))
         ids = [pair.pair_id for _, pair in pairs if pair is not None]
-        known = self.index.known(ids) | self._open_ids.intersection(ids)
+        known = self._index.known(ids) | self._open_ids.intersection(ids)
         for origin, found in pairs:
-            segment = self._open_segment(origin)
+            segment = self._open_segment(origin.partition)
             if found is not None and found.pair_id not in known:
                 known.add(found.pair_id)
                 self._open_ids.add(found.pair_id)
@@ -88,21 +107,16 @@ class Intake:
 
     def skip_to(self, partition: int, position: int) -> None:
         """Cover offsets that hold no record for us, such as a transaction's end marks."""
-        if position > self.position(partition):
-            self._open_segment(Origin("", partition, position - 1)).cover(position - 1)
+        if position > self.positions[partition]:
+            self._open_segment(partition).cover(position - 1)
 
-    def position(self, partition: int) -> int:
-        """The first offset that is not covered."""
-        opened = self._open.get(partition)
-        return opened.next if opened else self.positions.get(partition, 0)
-
-    def _open_segment(self, origin: Origin) -> OpenSegment:
+    def _open_segment(self, partition: int) -> OpenSegment:
         if not self._open:
             self._opened_at = time.monotonic()
-        if origin.partition not in self._open:
-            first = self.positions.get(origin.partition, origin.offset)
-            self._open[origin.partition] = OpenSegment(self.data.segments, origin.partition, first)
-        return self._open[origin.partition]
+        if partition not in self._open:
+            first = self._closed[partition]
+            self._open[partition] = OpenSegment(self._data.segments, partition, first)
+        return self._open[partition]
 
     def is_due(self) -> bool:
         """Whether the open segments are large or old enough to be closed."""
@@ -110,8 +124,8 @@ class Intake:
             return False
         age = time.monotonic() - self._opened_at
         return (
-            len(self._open_ids) >= self.settings.segment_pairs
-            or age >= self.settings.segment_seconds
+            len(self._open_ids) >= self._settings.segment_pairs
+            or age >= self._settings.segment_seconds
         )
 
     def close_segments(self) -> None:
@@ -119,25 +133,27 @@ class Intake:
         for partition, opened in sorted(self._open.items()):
             rows = opened.rows
             segment = opened.close()
-            self.index.add(segment, rows)
-            self.segments.append(segment)
-            self.positions[partition] = segment.last + 1
+            self._index.add(segment, rows)
+            self._uncut.append(segment)
+            self._closed[partition] = segment.last + 1
             log.debug("segment_closed", path=str(segment.path), rows=segment.rows)
         self._open.clear()
         self._open_ids.clear()
 
     def cut(self) -> DatasetManifest:
         """Publish all closed segments that stand in no dataset yet as the next one."""
-        segments = uncut(self.segments, self.parent)
+        for segment in self._uncut:
+            verify_segment(self._data.segments, segment)
         manifest = cut_dataset(
-            self.data,
-            segments,
-            read_lines(self.data.segments, self.index.in_order(segments)),
-            parent=self.parent,
-            source=self.source,
-            eval_fraction=self.settings.eval_fraction,
+            self._data,
+            self._uncut,
+            read_lines(self._data.segments, self._index.in_order(self._uncut)),
+            parent=self._parent,
+            source=self._source,
+            eval_fraction=self._settings.eval_fraction,
         )
-        self.parent = manifest
+        self._parent = manifest
+        self._uncut = []
         log.info(
             "dataset_published",
             dataset=manifest.name,
@@ -146,3 +162,33 @@ class Intake:
             rules=manifest.rules,
         )
         return manifest
+
+    def close(self) -> None:
+        """Let go of the files; what is open is read again by the next start."""
+        self._index.close()
+
+
+def _check_complete(
+    data: DataDir,
+    segments: list[Segment],
+    starts: Mapping[int, int],
+    newest: DatasetManifest | None,
+) -> None:
+    """No segment is missing at either side, where `list_segments` cannot see it.
+
+    A part read again would be laid out in other segments, and pairs at its edges be lost.
+    """
+    firsts = {segment.partition: segment.first for segment in reversed(segments)}
+    for partition, first in firsts.items():
+        if first != starts.get(partition):
+            raise PairstreamError(
+                f"segments of partition {partition} in {data.segments} begin at {first}, not at "
+                f"{starts.get(partition)}: restore the first ones"
+            )
+    ends = {(segment.partition, segment.last + 1) for segment in segments}
+    for key, offsets in newest.offsets.items() if newest else ():
+        if (int(key), offsets.to) not in ends:
+            raise PairstreamError(
+                f"segments of partition {key} in {data.segments} do not lead up to {offsets.to}, "
+                "where the newest dataset ends: restore them, or use a new --data-dir"
+            )

@@ -1,10 +1,13 @@
 """Where everything lies in the data directory. Contract, section 5, and the trainer's own files."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 MANIFEST = "manifest.json"
+
+_DATASET = re.compile(r"ds-(\d{6,})")
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,24 @@ class DataDir:
 
     def dataset_names(self) -> list[str]:
         """Published datasets, oldest first: a folder without a manifest is none."""
-        if not self.datasets.is_dir():
-            return []
-        return sorted(path.parent.name for path in self.datasets.glob(f"ds-*/{MANIFEST}"))
+        names = (path.parent.name for path in self.datasets.glob(f"ds-*/{MANIFEST}"))
+        return sorted((name for name in names if _DATASET.fullmatch(name)), key=_number)
 
     def next_dataset_name(self) -> str:
         names = self.dataset_names()
-        number = int(names[-1].removeprefix("ds-")) if names else 0
-        return f"ds-{number + 1:06d}"
+        return f"ds-{(_number(names[-1]) if names else 0) + 1:06d}"
+
+
+def _number(dataset: str) -> int:
+    return int(dataset.removeprefix("ds-"))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that it survives a loss of power."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from schemas import clients, dead_letters
 from schemas.dead_letters import Header, Origin
@@ -18,10 +18,14 @@ from trainer.datasets import DatasetManifest
 SERVICE = "pairstream-trainer"
 
 DELIVERY_SECONDS = 150.0
+POLL_SECONDS = 0.1
 
 
 class Outbox:
-    """Thread-safe. Nothing counts as written before `deliver` has returned."""
+    """Thread-safe. Nothing counts as written before `deliver` has returned.
+
+    A record that was not acknowledged fails every later `deliver` too: whose it was is not known.
+    """
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._producer = Producer(clients.producer(settings))
@@ -63,18 +67,30 @@ class Outbox:
         """
         with self._lock:
             left = self._producer.flush(DELIVERY_SECONDS)
-            errors, self._errors = self._errors, []
-        if left or errors:
-            what = errors[0] if errors else f"{left} records without an answer"
+        if left or self._errors:
+            what = self._errors[0] if self._errors else f"{left} records without an answer"
             raise PairstreamError(f"Kafka did not take what the trainer wrote: {what}")
 
     def _send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: list[Header] | None
     ) -> None:
         with self._lock:
-            named = cast("Any", headers or [])  # its stubs want text where bytes are meant
-            self._producer.produce(topic, value, key, headers=named, on_delivery=self._delivered)
+            while not self._produce(topic, key, value, headers or []):
+                self._producer.poll(POLL_SECONDS)
             self._producer.poll(0)
+
+    def _produce(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: list[Header]
+    ) -> bool:
+        """False while the queue is full."""
+        named = cast("Any", headers)  # its stubs want text where bytes are meant
+        try:
+            self._producer.produce(topic, value, key, headers=named, on_delivery=self._delivered)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            self._errors.append(f"{topic}: {error.args[0].str()}")
+        return True
 
     def _delivered(self, error: object, _message: object) -> None:
         if error is not None:

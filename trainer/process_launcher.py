@@ -12,17 +12,23 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from trainer import supervise
-from trainer.image import REQUIREMENTS, SCRIPT
+from trainer.image import REQUIREMENTS, SCRIPT, BuildContext
 from trainer.launcher import Ended, EngineUnavailable, Plan, Progress
+from trainer.layout import make_folder
 from trainer.supervise import EXIT_CODE, LOCK
+from trainer.training_manifest import LOG
 
 STOP_SECONDS = 60
 POLL_SECONDS = 0.1
+
+# Home and caches of the script, in the training's folder.
+SCRATCH = "scratch"
 
 
 class ProcessLauncher:
@@ -37,32 +43,7 @@ class ProcessLauncher:
     def prepare(self, plan: Plan, progress: Progress) -> str:
         if plan.settings.training_python:
             return plan.settings.training_python
-        requirements = plan.context.files[REQUIREMENTS]
-        marker = self._venv / f".complete-{hashlib.sha256(requirements).hexdigest()[:12]}"
-        if not marker.exists():
-            self._make_venv(plan, progress)
-            marker.touch()
-        return str(self._venv / "bin" / "python")
-
-    def _make_venv(self, plan: Plan, progress: Progress) -> None:
-        progress(f"installing the training's requirements into {self._venv}; takes some minutes")
-        shutil.rmtree(self._venv, ignore_errors=True)
-        python = str(self._venv / "bin" / "python")
-        lines = plan.context.files[REQUIREMENTS].decode().splitlines()
-        torch = next(line for line in lines if line.startswith("torch=="))
-        requirements = str(plan.folder / "context" / REQUIREMENTS)
-        with (plan.folder / "build.log").open("wb") as output:
-            for command in (
-                [sys.executable, "-m", "venv", str(self._venv)],
-                # First and alone, so that a build of it that is at hand is taken.
-                [python, "-m", "pip", "install", torch],
-                [python, "-m", "pip", "install", "-r", requirements],
-            ):
-                progress(" ".join(command[1:]))
-                if subprocess.run(command, stdout=output, stderr=output, check=False).returncode:
-                    raise EngineUnavailable(
-                        f"the training's requirements cannot be installed: see {output.name}"
-                    )
+        return training_environment(self._venv, plan.context, plan.folder / "build.log", progress)
 
     def start(self, plan: Plan) -> None:
         if (plan.folder / EXIT_CODE).exists() or self._runs(plan):
@@ -73,26 +54,31 @@ class ProcessLauncher:
             "--output", str(plan.folder), "--device", plan.settings.training_device,
             *plan.arguments,
         ]  # fmt: skip
-        supervisor = [sys.executable, supervise.__file__, str(plan.folder), *command]
-        child = subprocess.Popen(
-            supervisor,
-            env=_clean_environment(plan),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C for the trainer is none for the training
-        )
+        supervisor = [sys.executable, "-I", supervise.__file__, str(plan.folder), *command]
+        scratch = plan.folder / SCRATCH
+        scratch.mkdir(exist_ok=True)
+        (plan.folder / LOCK).write_text("")  # no number of one that is gone
+        with (plan.folder / LOG).open("ab") as output:
+            child = subprocess.Popen(
+                supervisor,
+                env=_clean_environment(scratch),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # a Ctrl-C for the trainer is none for the training
+            )
         self._children.append(child)
         while not self._runs(plan) and child.poll() is None:
             time.sleep(POLL_SECONDS)
 
     def poll(self, plan: Plan) -> Ended | None:
+        running = self._runs(plan)  # looked at first: it may end between the two looks
         exit_code = plan.folder / EXIT_CODE
         if exit_code.exists():
             return Ended(int(exit_code.read_text()))
-        if self._runs(plan):
+        if running:
             return None
-        if exit_code.exists():  # it ended between the two looks
-            return Ended(int(exit_code.read_text()))
-        return Ended(137, "the process was killed together with its supervisor")
+        return Ended(137, "its supervisor was killed, so nobody knows how it ended")
 
     def _runs(self, plan: Plan) -> bool:
         with (plan.folder / LOCK).open("a") as lock:
@@ -103,24 +89,78 @@ class ProcessLauncher:
         return False
 
     def stop(self, plan: Plan) -> None:
-        supervisor = int((plan.folder / LOCK).read_text() or 0)
         for number in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + STOP_SECONDS
-            if supervisor and self._runs(plan):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(supervisor, number)
+            signalled = False
             while self._runs(plan) and time.monotonic() < deadline:
+                group = (plan.folder / LOCK).read_text()
+                if group and not signalled:
+                    signalled = True
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(int(group), number)
                 time.sleep(POLL_SECONDS)
 
     def clean_up(self, plan: Plan) -> None:
         for child in self._children:
             child.poll()
+        shutil.rmtree(plan.folder / SCRATCH, ignore_errors=True)
         (plan.folder / LOCK).unlink(missing_ok=True)
         (plan.folder / EXIT_CODE).unlink(missing_ok=True)
 
 
-def _clean_environment(plan: Plan) -> dict[str, str]:
-    scratch = Path(tempfile.gettempdir(), f"pairstream-{plan.directory_id}-{plan.training_id}")
+def training_environment(venv: Path, context: BuildContext, log: Path, progress: Progress) -> str:
+    """The interpreter of a virtual environment with the context's requirements, made when missing.
+
+    Raises: EngineUnavailable when it cannot be made, or another process makes it.
+    """
+    requirements = context.files[REQUIREMENTS]
+    marker = venv / f".complete-{hashlib.sha256(requirements).hexdigest()[:12]}"
+    if not marker.exists():
+        progress(f"installing the training's requirements into {venv}; takes some minutes")
+        with _locked(venv) as lock, log.open("wb") as output:
+            for command in _install(venv, requirements):
+                progress(" ".join(command[1:]))
+                # It inherits the lock: outliving us, it still is the one that writes there.
+                done = subprocess.run(
+                    command, stdout=output, stderr=output, check=False, pass_fds=[lock.fileno()]
+                )
+                if done.returncode:
+                    raise EngineUnavailable(
+                        f"the training's requirements cannot be installed: see {log}"
+                    )
+            os.sync()  # what pip wrote, before the word that it is there
+            marker.touch()
+    return str(venv / "bin" / "python")
+
+
+def _install(venv: Path, requirements: bytes) -> Iterator[list[str]]:
+    """Commands that make the virtual environment, one after another."""
+    shutil.rmtree(venv, ignore_errors=True)
+    yield [sys.executable, "-m", "venv", str(venv)]
+    file, python = venv / REQUIREMENTS, str(venv / "bin" / "python")
+    file.write_bytes(requirements)
+    # First and alone, so that a build of it that is at hand is taken.
+    yield [python, "-m", "pip", "install", _torch(requirements.decode())]
+    yield [python, "-m", "pip", "install", "-r", str(file)]
+
+
+def _torch(requirements: str) -> str:
+    return next(line for line in requirements.splitlines() if line.startswith("torch=="))
+
+
+@contextlib.contextmanager
+def _locked(venv: Path) -> Iterator[IO[str]]:
+    """Raises: EngineUnavailable while another process makes the virtual environment."""
+    make_folder(venv.parent)
+    with venv.with_name(f".{venv.name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EngineUnavailable(f"another process makes {venv}: wait for it") from error
+        yield lock
+
+
+def _clean_environment(scratch: Path) -> dict[str, str]:
     caches = {
         name: str(scratch / name.lower())
         for name in ("HF_HOME", "HF_DATASETS_CACHE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")

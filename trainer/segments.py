@@ -14,7 +14,7 @@ from pathlib import Path
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
-from trainer.layout import sync_folder
+from trainer.layout import make_folder, sync_folder
 
 _NAME = re.compile(r"(\d{20})-(\d{20})\.(\d+)\.([0-9a-f]{16})\.jsonl")
 TEMPORARY = ".tmp"
@@ -37,35 +37,47 @@ class Segment:
         return Path(str(self.partition), name)
 
 
-def parse_name(partition: int, name: str) -> Segment:
-    """Raises: PairstreamError for a file that is no segment."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise PairstreamError(f"{partition}/{name} is no segment: move it out of the folder")
-    first, last, rows, digest = match.groups()
-    return Segment(partition, int(first), int(last), int(rows), digest)
-
-
 def list_segments(folder: Path) -> list[Segment]:
     """All segments by partition and offset.
 
-    Raises: PairstreamError when offsets are missing between two of them.
+    Raises: PairstreamError for a file that is no segment, and when offsets are missing between two.
     """
-    found = sorted(
-        parse_name(int(path.parent.name), path.name) for path in folder.glob("*/*.jsonl")
-    )
+    found = sorted(_parse(path) for path in folder.glob("*/*.jsonl"))
     for earlier, later in pairwise(found):
         if earlier.partition == later.partition and later.first != earlier.last + 1:
             raise PairstreamError(
                 f"segments of partition {earlier.partition} in {folder} leave out the offsets "
-                f"between {earlier.last} and {later.first}: restore the missing file"
+                f"between {earlier.last} and {later.first}, or cover some twice: restore them"
             )
     return found
+
+
+def _parse(path: Path) -> Segment:
+    match = _NAME.fullmatch(path.name)
+    if match is None or not path.parent.name.isdecimal():
+        raise PairstreamError(f"{path} is no segment: move it out of the folder")
+    first, last, rows, digest = match.groups()
+    return Segment(int(path.parent.name), int(first), int(last), int(rows), digest)
 
 
 def next_offsets(segments: Iterable[Segment]) -> dict[int, int]:
     """Where to read on, by partition; those without segments are not named."""
     return {segment.partition: segment.last + 1 for segment in sorted(segments)}
+
+
+def verify_segment(folder: Path, segment: Segment) -> None:
+    """Hold a segment's content against its name. Raises: PairstreamError that names the file."""
+    path = folder / segment.path
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise PairstreamError(f"{path} is gone: restore it") from error
+    if not digest.startswith(segment.sha256_start):
+        raise PairstreamError(
+            f"{path} is damaged (its SHA-256 is not what its name says): restore it, or go on with "
+            "a new --data-dir (the datasets in the old one stay valid)"
+        )
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -83,7 +95,7 @@ class OpenSegment:
         self.next = first
         self.rows: list[tuple[str, int, int]] = []
         self._folder = folder / str(partition)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         self._path = self._folder / f"open{TEMPORARY}"
         self._file = self._path.open("wb")
         self._digest = hashlib.sha256()
@@ -109,15 +121,10 @@ class OpenSegment:
         crash_point("trainer.segment_synced")
         digest = self._digest.hexdigest()[:16]
         segment = Segment(self.partition, self.first, self.next - 1, len(self.rows), digest)
-        target = self._folder.parent / segment.path
-        os.link(self._path, target)  # unlike a rename, never replaces
+        os.link(self._path, self._folder.parent / segment.path)  # unlike a rename, never replaces
+        crash_point("trainer.segment_linked")
         self._path.unlink()
         crash_point("trainer.segment_renamed")
         sync_folder(self._folder)
         crash_point("trainer.segment_durable")
         return segment
-
-    def discard(self) -> None:
-        """Forget the lines; their offsets are read again."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)

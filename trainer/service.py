@@ -7,9 +7,10 @@ once. A training never holds up the intake.
 import errno
 import fcntl
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import structlog
 
@@ -17,11 +18,11 @@ from schemas.errors import PairstreamError
 from schemas.settings import TrainerSettings
 from trainer.consumer import PairsConsumer
 from trainer.intake import Intake
-from trainer.layout import DataDir
+from trainer.layout import DataDir, make_folder
 from trainer.outbox import Outbox
-from trainer.source import Source, open_source
+from trainer.source import Source, open_source, remember_starts
 from trainer.trainings import Trainings
-from trainer.trigger import Trigger
+from trainer.trigger import Trigger, has_reached
 
 log = structlog.get_logger()
 
@@ -35,17 +36,21 @@ def run_trainer(
     """
     data = DataDir(settings.data_dir.absolute())
     with _explained_disk_errors(data), _locked(data):
-        directory_id = open_source(data, source).id
-        intake = Intake(data, settings, source)
-        outbox = Outbox(settings)
-        with Trainings(data, settings, directory_id, outbox, once=once) as trainings:
-            _serve(settings, intake, outbox, trainings, once=once, stop=stop)
-            if once and not stop.is_set():
-                trainings.wait(stop)
+        known = open_source(data, source)
+        with closing(PairsConsumer(settings, source.topic, source.partitions)) as consumer:
+            starts = remember_starts(data, known, consumer.earliest).starts or {}
+            with closing(Intake(data, settings, source, starts)) as intake:
+                consumer.start(intake.positions)
+                outbox = Outbox(settings)
+                with Trainings(data, settings, known.id, outbox, once=once) as trainings:
+                    serve(settings, consumer, intake, outbox, trainings, once=once, stop=stop)
+                    if once:
+                        trainings.wait(stop)
 
 
-def _serve(
+def serve(
     settings: TrainerSettings,
+    consumer: PairsConsumer,
     intake: Intake,
     outbox: Outbox,
     trainings: Trainings,
@@ -53,49 +58,43 @@ def _serve(
     once: bool,
     stop: threading.Event,
 ) -> None:
-    source = intake.source
     trigger = Trigger(settings.trigger_pairs)
-    positions = {partition: intake.position(partition) for partition in range(source.partitions)}
-    consumer = PairsConsumer(settings, source.topic, positions)
     log.info(
         "trainer_started",
-        data_dir=str(intake.data.root),
-        topic=source.topic,
+        data_dir=str(settings.data_dir),
         new_pairs=intake.new_pairs,
         needed=trigger.missing(intake.new_pairs),
     )
-    try:
-        while not stop.is_set():
-            trainings.check()
-            intake.take(consumer.read(), outbox.refuse)
-            for partition, end in consumer.ended.items():
-                intake.skip_to(partition, end)
-            waiting = intake.new_pairs + intake.open_pairs
-            finished = once and _reached(intake, consumer.ends_at_start)
-            fires = trigger.fires(waiting, caught_up=consumer.caught_up or finished)
-            if fires or finished or intake.is_due():
-                outbox.deliver()
-                intake.close_segments()
-                consumer.show_position(intake.positions)
-            if fires:
-                intake.cut()
-                trainings.wake()
-            if finished:
-                return
-        outbox.deliver()
-        intake.close_segments()
-    finally:
-        consumer.close()
+    finished = False
+    while not finished and not stop.is_set():
+        trainings.check()
+        intake.take(consumer.read(), outbox.refuse)
+        for partition, end in consumer.ended.items():
+            intake.skip_to(partition, end)
+        fires = False
+        if consumer.has_heard_of_all:
+            finished = once and has_reached(intake.positions, consumer.ends_at_start)
+            ends = consumer.ends_at_start if once else consumer.known_ends()
+            fires = trigger.fires(intake.new_pairs, positions=intake.positions, ends=ends)
+        if fires or finished or intake.is_due():
+            _close_segments(intake, outbox)
+            consumer.show_position(intake.durable_positions)
+        if fires:
+            intake.cut()
+            trainings.wake()
+    _close_segments(intake, outbox)
 
 
-def _reached(intake: Intake, ends: dict[int, int]) -> bool:
-    return all(intake.position(partition) >= end for partition, end in ends.items())
+def _close_segments(intake: Intake, outbox: Outbox) -> None:
+    """Dead letters first: an offset counts as dealt with only when its record is safe."""
+    outbox.deliver()
+    intake.close_segments()
 
 
 @contextmanager
 def _locked(data: DataDir) -> Iterator[None]:
     """One trainer owns a data directory; the lock ends with the process."""
-    data.root.mkdir(parents=True, exist_ok=True)
+    make_folder(data.root)
     with data.lock.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,7 +105,9 @@ def _locked(data: DataDir) -> Iterator[None]:
         yield
 
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+_DISK_ERRORS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM
+}  # fmt: skip
 
 
 @contextmanager
@@ -117,8 +118,12 @@ def _explained_disk_errors(data: DataDir) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
-        reason = os.strerror(error.errno or 0)
         raise PairstreamError(
-            f"{data.root} cannot be written ({reason}): make room or mend the disk, then start "
-            "the trainer again; it goes on where it was"
+            f"{error.filename or data.root} cannot be written ({os.strerror(error.errno or 0)}): "
+            "make room or mend the disk, then start the trainer again; it goes on where it was"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise PairstreamError(
+            f"{data.index} cannot be used ({error}): make room, or remove it; the next start "
+            "rebuilds it from the segments"
         ) from error

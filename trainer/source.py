@@ -1,11 +1,12 @@
 """The topic that a data directory was filled from: positions mean nothing in another."""
 
 import secrets
+from collections.abc import Mapping
 
 import msgspec
 
 from schemas.errors import PairstreamError
-from trainer.layout import DataDir, write_durably
+from trainer.layout import DataDir, make_folder, write_durably
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -18,10 +19,15 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class SourceFile(msgspec.Struct, frozen=True):
-    """`source.json`: `id` names the data directory where several share one Docker Engine."""
+    """`source.json`: `id` names the data directory where several share one Docker Engine.
+
+    `starts` are the first offsets that the trainer wanted to read, by partition; null before its
+    first start.
+    """
 
     id: str
     source: Source
+    starts: dict[int, int] | None = None
 
 
 def open_source(data: DataDir, source: Source) -> SourceFile:
@@ -30,14 +36,26 @@ def open_source(data: DataDir, source: Source) -> SourceFile:
     Raises: PairstreamError that says what differs and what to do.
     """
     if not data.source.exists():
-        data.root.mkdir(parents=True, exist_ok=True)
-        known = SourceFile(secrets.token_hex(4), source)
-        write_durably(data.source, msgspec.json.format(msgspec.json.encode(known)) + b"\n")
-        return known
+        if any(data.segments.glob("*/*.jsonl")):
+            raise PairstreamError(f"{data.source} is gone: restore it, or use a new data directory")
+        make_folder(data.root)
+        return _write(data, SourceFile(secrets.token_hex(4), source))
     known = read_source(data)
     if known.source != source:
         raise PairstreamError(_explain(data, known.source, source))
     return known
+
+
+def remember_starts(data: DataDir, known: SourceFile, earliest: Mapping[int, int]) -> SourceFile:
+    """Where each partition is read from: its earliest offset when the trainer first came."""
+    if known.starts is not None:
+        return known
+    return _write(data, msgspec.structs.replace(known, starts=dict(earliest)))
+
+
+def _write(data: DataDir, content: SourceFile) -> SourceFile:
+    write_durably(data.source, msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+    return content
 
 
 def read_source(data: DataDir) -> SourceFile:
@@ -51,14 +69,14 @@ def read_source(data: DataDir) -> SourceFile:
 
 
 def _explain(data: DataDir, known: Source, found: Source) -> str:
-    if known.partitions != found.partitions and known.topic_id == found.topic_id:
-        what = f"{known.topic} had {known.partitions} partitions and has {found.partitions} now"
-    elif known.cluster_id != found.cluster_id:
+    if known.cluster_id != found.cluster_id:
         what = f"it was filled from cluster {known.cluster_id}, and this is {found.cluster_id}"
     elif known.topic != found.topic:
         what = f"it was filled from {known.topic}, and this is {found.topic}"
-    else:
+    elif known.topic_id != found.topic_id:
         what = f"{known.topic} was re-created: its offsets mean something else now"
+    else:
+        what = f"{known.topic} had {known.partitions} partitions and has {found.partitions} now"
     return (
         f"{data.root} does not fit: {what}; start the trainer with a new --data-dir (the datasets "
         "in the old one stay valid)"

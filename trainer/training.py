@@ -5,72 +5,50 @@ ended and stands there only when it has; a successful training has its archive w
 checksum file is there.
 """
 
+import fcntl
+import os
 import shlex
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from schemas.crash_points import crash_point
+from schemas.errors import InvalidSettings, PairstreamError
 from schemas.rows import TrainingStepName
 from schemas.settings import TrainingSettings
 from trainer.archive import archive, checksum_file
 from trainer.base_model import resolve_base_model
-from trainer.datasets import DatasetManifest, file_sha256, verify_dataset
+from trainer.datasets import DatasetManifest, verify_dataset
 from trainer.image import training_context
-from trainer.launcher import Ended, Launcher, Plan
-from trainer.layout import MANIFEST, sync_folder, write_durably
+from trainer.launcher import Ended, EngineUnavailable, Launcher, Plan
+from trainer.layout import MANIFEST, make_folder, sync_folder
+from trainer.training_manifest import (
+    MADE,
+    STARTED,
+    Started,
+    TrainingManifest,
+    how_it_ended,
+    read_started,
+    read_training,
+    write_started,
+    write_training,
+)
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.5
-
-RESULT, METRICS, LOG, ADAPTER = "result.json", "metrics.jsonl", "training.log", "adapter"
-ARCHIVED = (ADAPTER, METRICS, LOG, RESULT, MANIFEST)
-
-EXIT_MEANINGS = {
-    10: "the dataset or the base model is bad",
-    11: "a GPU was asked for and there is none",
-    12: "the GPU's memory ran out",
-    13: "the loss became no number",
-    14: "a check of the training failed",
-    137: "it was killed",
-    143: "it was stopped",
-}
 
 OnStep = Callable[[TrainingStepName, str | None], None]
 
 
 class TrainingInterrupted(Exception):
     """The trainer stops; the training goes on, and the next start follows it."""
-
-
-class TrainingManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """How a training ended."""
-
-    training_id: str
-    dataset: str
-    dataset_sha256: dict[str, str]
-    base_model: str
-    launcher: str
-    image: str
-    image_tag: str
-    arguments: list[str]
-    started_at: datetime
-    finished_at: datetime
-    exit_code: int
-    why: str | None
-    figures: dict[str, object] | None
-    files: dict[str, str]
-
-    @property
-    def succeeded(self) -> bool:
-        return self.exit_code == 0
 
 
 @dataclass(frozen=True)
@@ -92,18 +70,7 @@ class TrainingRequest:
 
     def is_done(self) -> bool:
         """Whether nothing is left to do for it."""
-        manifest = read_training(self.folder)
-        if manifest is None:
-            return False
-        return not manifest.succeeded or checksum_file(self.archive).exists()
-
-
-def read_training(folder: Path) -> TrainingManifest | None:
-    """None while it has not ended."""
-    try:
-        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=TrainingManifest)
-    except FileNotFoundError:
-        return None
+        return (self.folder / MANIFEST).exists() and not (self.folder / STARTED).exists()
 
 
 def run_training(
@@ -114,78 +81,127 @@ def run_training(
     on_step: OnStep,
     stop: threading.Event,
 ) -> TrainingManifest:
-    """Train, archive, clean up; blocks until it has ended.
+    """Train, archive, clean up; blocks until it has ended. A step may be told twice after a crash.
 
     Raises:
-        EngineUnavailable: it cannot run now; nothing was started.
+        EngineUnavailable: it cannot go on now; trying later may help.
         TrainingInterrupted: `stop` was set while it ran; it goes on running.
         PairstreamError: dataset or base model are not what they should be.
     """
     dataset = verify_dataset(request.dataset)
     plan = _plan(request, settings)
-    manifest = read_training(request.folder)
-    if manifest is None:
-        manifest = _train(request, plan, dataset, launcher, on_step, stop)
-    crash_point("training.ended")
-    if manifest.succeeded:
-        _archive(request)
-    launcher.clean_up(plan)
-    crash_point("training.cleaned_up")
-    on_step("succeeded" if manifest.succeeded else "failed", manifest.why)
+    make_folder(plan.folder)
+    with _alone(plan):
+        manifest = read_training(plan.folder)
+        if manifest is None:
+            manifest = _train(plan, dataset, launcher, on_step, stop)
+        crash_point("training.ended")
+        if manifest.succeeded:
+            _publish(request)
+        launcher.clean_up(plan)
+        crash_point("training.cleaned_up")
+        on_step("succeeded" if manifest.succeeded else "failed", manifest.why)
+        crash_point("training.told")
+        (plan.folder / STARTED).unlink(missing_ok=True)
+        sync_folder(plan.folder)
+        crash_point("training.done")
     return manifest
 
 
 def _plan(request: TrainingRequest, settings: TrainingSettings) -> Plan:
     base_model = resolve_base_model(settings.base_model)
-    name = ["--base-model-name", settings.base_model or base_model.name]
-    if Path(name[1]).is_absolute():
-        name[1] = base_model.name
+    name = str(settings.base_model)
+    try:
+        further = shlex.split(settings.training_args)
+    except ValueError as error:
+        raise InvalidSettings(f"PAIRSTREAM_TRAINING_ARGS: {error}") from error
     return Plan(
         training_id=request.training_id,
         directory_id=request.directory_id,
         dataset=request.dataset.absolute(),
         base_model=base_model,
         folder=request.folder.absolute(),
-        arguments=[*name, *shlex.split(settings.training_args)],
+        # Into the adapter goes a name that means something elsewhere: the hub's or the folder's.
+        arguments=["--base-model-name", base_model.name if Path(name).is_dir() else name, *further],
         settings=settings,
         context=training_context(),
     )
 
 
+@contextmanager
+def _alone(plan: Plan) -> Iterator[None]:
+    """A trainer and a `pairstream train` may be asked for the same training; one does it."""
+    handle = os.open(plan.folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EngineUnavailable(f"another process does {plan.training_id} already") from error
+        yield
+    finally:
+        os.close(handle)
+
+
 def _train(
-    request: TrainingRequest,
     plan: Plan,
     dataset: DatasetManifest,
     launcher: Launcher,
     on_step: OnStep,
     stop: threading.Event,
 ) -> TrainingManifest:
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    def progress(line: str) -> None:
+        log.info("training_prepared", training_id=plan.training_id, step=line)
+        if stop.is_set():
+            raise TrainingInterrupted
+
     plan.context.write(plan.folder / "context")
     on_step("requested", None)
     crash_point("training.requested")
-    image = launcher.prepare(plan, lambda line: log.info("training_prepared", step=line))
+    image = launcher.prepare(plan, progress)
+    if stop.is_set():
+        raise TrainingInterrupted
     crash_point("training.prepared")
-    started_at = _started_at(plan.folder)
-    launcher.start(plan)
+    started = _start(plan, launcher, image)
     crash_point("training.started")
     on_step("started", launcher.name)
-    ended = _follow(plan, launcher, started_at, stop)
+    ended = _follow(plan, launcher, started.at, stop)
     crash_point("training.script_ended")
-    manifest = _manifest(request, plan, dataset, launcher.name, image, started_at, ended)
+    manifest = how_it_ended(plan, dataset, started, ended)
     if manifest.succeeded:
         shutil.rmtree(plan.folder / "checkpoints", ignore_errors=True)
-    encoded = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
-    write_durably(plan.folder / MANIFEST, encoded)
+    write_training(plan.folder, manifest)
     return manifest
 
 
-def _started_at(folder: Path) -> datetime:
-    """When it was first started, by whichever trainer: its deadline counts from then."""
-    file = folder / ".started_at"
-    if not file.exists():
-        write_durably(file, datetime.now(UTC).isoformat().encode())
-    return datetime.fromisoformat(file.read_text())
+def _start(plan: Plan, launcher: Launcher, image: str) -> Started:
+    """Start it, or find it started; returns the record of its first start.
+
+    Raises: PairstreamError when it was started elsewhere, where we cannot see how it goes.
+    """
+    known = read_started(plan.folder)
+    if known is not None and known.launcher != launcher.name:
+        raise PairstreamError(
+            f"{plan.training_id} was started by PAIRSTREAM_LAUNCHER={known.launcher}: let it end "
+            "there"
+        )
+    started = known or Started(
+        at=datetime.now(UTC),
+        launcher=launcher.name,
+        image=image,
+        image_tag=plan.context.tag,
+        base_model=str(plan.settings.base_model),
+        arguments=plan.arguments,
+    )
+    if known is None:
+        write_started(plan.folder, started)
+    crash_point("training.recorded")
+    try:
+        launcher.start(plan)
+    except EngineUnavailable:
+        if known is None:  # its time does not run yet
+            (plan.folder / STARTED).unlink()
+        raise
+    return started
 
 
 def _follow(plan: Plan, launcher: Launcher, started_at: datetime, stop: threading.Event) -> Ended:
@@ -196,56 +212,17 @@ def _follow(plan: Plan, launcher: Launcher, started_at: datetime, stop: threadin
         if (datetime.now(UTC) - started_at).total_seconds() > limit:
             launcher.stop(plan)
             ended = launcher.poll(plan) or Ended(137)
-            return Ended(ended.code or 137, f"it took longer than {limit:.0f} s")
+            return Ended(ended.code or 137, f"it took longer than {limit:g} s")
     return ended
 
 
-def _manifest(
-    request: TrainingRequest,
-    plan: Plan,
-    dataset: DatasetManifest,
-    launcher: str,
-    image: str,
-    started_at: datetime,
-    ended: Ended,
-) -> TrainingManifest:
-    result = plan.folder / RESULT
-    weights = plan.folder / ADAPTER / "adapter_model.safetensors"
-    code, why = ended.code, ended.why
-    if not code and not (result.is_file() and weights.is_file()):
-        code, why = 14, "it left no adapter"
-    if code and why is None:
-        why = f"{EXIT_MEANINGS.get(code, f'exit code {code}')}: see {plan.folder / LOG}"
-    roots = [plan.folder / name for name in (ADAPTER, METRICS, LOG, RESULT)]
-    paths = [path for root in roots for path in (root, *root.rglob("*"))]
-    return TrainingManifest(
-        training_id=request.training_id,
-        dataset=dataset.name,
-        dataset_sha256={name: entry.sha256 for name, entry in dataset.files.items()},
-        base_model=str(plan.settings.base_model),
-        launcher=launcher,
-        image=image,
-        image_tag=plan.context.tag,
-        arguments=plan.arguments,
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-        exit_code=code,
-        why=why,
-        figures=msgspec.json.decode(result.read_bytes()) if result.is_file() else None,
-        files={
-            str(path.relative_to(plan.folder)): file_sha256(path)
-            for path in sorted(set(paths))
-            if path.is_file()
-        },
-    )
-
-
-def _archive(request: TrainingRequest) -> None:
+def _publish(request: TrainingRequest) -> None:
+    """The archive, and `latest`, which points at the newest training that passed its gate."""
     if not checksum_file(request.archive).exists():
-        digest = archive(request.folder, ARCHIVED, request.archive)
+        digest = archive(request.folder, (*MADE, MANIFEST), request.archive)
         log.info("model_archived", archive=str(request.archive), sha256=digest)
     crash_point("training.archived")
-    temporary = request.models / ".latest.tmp"
+    temporary = request.models / f".latest.{request.training_id}.tmp"
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(request.training_id)
     temporary.replace(request.models / "latest")

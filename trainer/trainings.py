@@ -17,7 +17,10 @@ from trainer.training import TrainingInterrupted, TrainingRequest, run_training
 
 log = structlog.get_logger()
 
-LONGEST_WAIT_SECONDS = 300.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 5.0, 300.0
+
+# What cannot be interrupted, such as packing an archive, is done again by the next start.
+LEAVE_SECONDS = 5.0
 
 
 def training_id(dataset: str) -> str:
@@ -51,12 +54,13 @@ class Trainings:
         self._directory_id = directory_id
         self._outbox = outbox
         self._once = once
-        self._stop = threading.Event()
         self._changed = threading.Condition()
-        self._looked = False
+        self._stop = threading.Event()
+        self._to_look = self._settings.launcher != "none"
+        self._idle = not self._to_look
         self._error: Exception | None = None
         self._failed: list[str] = []
-        self._thread = threading.Thread(target=self._work, name="trainings")
+        self._thread = threading.Thread(target=self._work, name="trainings", daemon=True)
 
     def __enter__(self) -> Self:
         if self._settings.launcher != "none":
@@ -71,15 +75,17 @@ class Trainings:
     ) -> None:
         """Stop following; a training that runs goes on without us."""
         self._stop.set()
-        self.wake()
+        with self._changed:
+            self._changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(LEAVE_SECONDS)
 
     def wake(self) -> None:
         """Look again for what is pending."""
-        with self._changed:
-            self._looked = False
-            self._changed.notify_all()
+        if self._settings.launcher != "none":
+            with self._changed:
+                self._to_look, self._idle = True, False
+                self._changed.notify_all()
 
     def check(self) -> None:
         """Raises: what ended the thread."""
@@ -91,40 +97,43 @@ class Trainings:
 
         Raises: PairstreamError when a training failed.
         """
-        while self._settings.launcher != "none" and not stop.wait(0.2):
+        while not self._idle and not stop.wait(0.1):
             self.check()
-            if not pending(self._data, self._directory_id):
-                break
         if self._failed:
             raise PairstreamError(f"a training failed: {self._failed[0]}")
 
     def _work(self) -> None:
-        tries = 0
+        try:
+            self._work_off()
+        except TrainingInterrupted:
+            return
+        except Exception as error:  # noqa: BLE001 - `check` raises it where it is seen
+            self._error = error
+
+    def _work_off(self) -> None:
+        retry_seconds = FIRST_WAIT_SECONDS
         while not self._stop.is_set():
             try:
                 self._train_all()
-                tries = 0
-                self._wait(None)
-            except TrainingInterrupted:
-                return
             except EngineUnavailable as error:
                 if self._once:
-                    self._error = error
-                    return
-                log.warning("training_postponed", why=str(error))
-                self._wait(min(LONGEST_WAIT_SECONDS, 5.0 * 2**tries))
-                tries += 1
-            except Exception as error:  # noqa: BLE001 - `check` raises it where it is seen
-                self._error = error
-                return
+                    raise
+                log.warning("training_postponed", why=str(error), seconds=retry_seconds)
+                self._rest(retry_seconds)
+                retry_seconds = min(LONGEST_WAIT_SECONDS, 2 * retry_seconds)
+            else:
+                self._rest(None)
+                retry_seconds = FIRST_WAIT_SECONDS
 
-    def _wait(self, seconds: float | None) -> None:
+    def _rest(self, seconds: float | None) -> None:
+        """Until `wake` or the end; at most `seconds` where something is to be tried again."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stop.is_set() or not self._looked, seconds)
+            self._idle = seconds is None and not self._to_look
+            self._changed.wait_for(lambda: self._stop.is_set() or self._to_look, seconds)
 
     def _train_all(self) -> None:
         with self._changed:
-            self._looked = True
+            self._to_look = False
         for request in pending(self._data, self._directory_id):
             if self._stop.is_set():
                 return

@@ -47,6 +47,7 @@ class Deployment:
             "PAIRSTREAM_LAUNCHER": "none",
         }
         self._pairstream = pairstream
+        self._producer = Producer(clients.producer(self.settings) | QUIET)
         self.admin = AdminClient({"bootstrap.servers": servers} | QUIET)
         self.command("topics", "apply")
 
@@ -73,16 +74,15 @@ class Deployment:
     ) -> None:
         """Every record is acknowledged when it returns."""
         failed: list[object] = []
-        producer = Producer(clients.producer(self.settings) | QUIET)
 
         def delivered(error: object, _message: object) -> None:
             if error:
                 failed.append(error)
 
         for key, value in records:
-            producer.produce(self.pairs_topic, value, key, on_delivery=delivered, **more)
-            producer.poll(0)
-        assert producer.flush(60) == 0
+            self._producer.produce(self.pairs_topic, value, key, on_delivery=delivered, **more)
+            self._producer.poll(0)
+        assert self._producer.flush(60) == 0
         assert not failed
 
     def read(self, topic: str) -> list[Message]:
@@ -94,7 +94,8 @@ class Deployment:
         return self._read_to_end(self.pairs_topic)[1]
 
     def _read_to_end(self, topic: str) -> tuple[list[Message], dict[int, int]]:
-        consumer = Consumer(clients.reader(self.settings, group="tests") | QUIET)
+        config = clients.reader(self.settings, group="tests") | QUIET | {"fetch.wait.max.ms": 10}
+        consumer = Consumer(config)
         places = [
             TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(PARTITIONS)
         ]

@@ -1,90 +1,53 @@
-"""What the intake takes, what it leaves, and what it refuses to start on."""
+"""What the intake takes, and what it leaves."""
 
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.dead_letters import Header, Origin
-from schemas.errors import InvalidRecord, PairstreamError
-from schemas.rows import encode
-from schemas.settings import TrainerSettings
+from schemas.dead_letters import Origin
+from tests.trainer.fed_intake import (
+    PAIRS,
+    PARTITIONS,
+    VALUES,
+    Refused,
+    open_intake,
+    records,
+)
 from tests.trainer.invariants import all_lines, assert_sound, spread
-from tests.trainer.made_pairs import line, make_pairs
-from trainer.intake import Intake, Record
-from trainer.layout import DataDir
-from trainer.source import Source
-
-PAIRS = make_pairs(24)
-PARTITIONS = 3
-SOURCE = Source("cluster", "pairs", "topic-id", PARTITIONS)
-FROM_ZERO = dict.fromkeys(range(PARTITIONS), 0)
+from tests.trainer.made_pairs import line
 
 # The same examples every time: no test may depend on luck.
 EXAMPLES = settings(max_examples=12, deadline=None, derandomize=True, database=None)
-
-
-def open_intake(root: Path, starts: dict[int, int] | None = None, **given: float) -> Intake:
-    return Intake(
-        DataDir(root), TrainerSettings(data_dir=root, **given), SOURCE, starts or FROM_ZERO
-    )
-
-
-def records(values: Iterable[bytes]) -> list[Record]:
-    return [
-        (Origin("pairs", partition, offset), b"key", [("h", b"v")], value)
-        for partition, offset, value in spread(values, PARTITIONS)
-    ]
-
-
-@dataclass
-class Refused:
-    """Dead letters that were asked for."""
-
-    letters: list[tuple[bytes | None, bytes | None, list[Header], Origin, str]] = field(
-        default_factory=list
-    )
-
-    def __call__(
-        self,
-        key: bytes | None,
-        value: bytes | None,
-        original: Iterable[Header],
-        origin: Origin,
-        error: InvalidRecord,
-    ) -> None:
-        self.letters.append((key, value, list(original), origin, error.reason))
-
-
-VALUES = [encode(pair) for pair in PAIRS]
 
 
 @EXAMPLES
 @given(
     order=st.permutations(VALUES),
     again=st.lists(st.sampled_from(VALUES), max_size=20),
-    closings=st.sets(st.integers(0, len(VALUES))),
-    cuts=st.sets(st.integers(0, len(VALUES)), max_size=4),
+    reads=st.lists(st.tuples(st.integers(1, 9), st.sampled_from(["", "close", "cut"])), min_size=4),
 )
 def test_every_pair_stands_in_one_dataset_once_whatever_the_order_and_the_cuts(
     order: list[bytes],
     again: list[bytes],
-    closings: set[int],
-    cuts: set[int],
+    reads: list[tuple[int, str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     root = tmp_path_factory.mktemp("data")
     intake = open_intake(root)
-    for place, record in enumerate(records([*order, *again])):
-        intake.take([record], Refused())
-        if place in closings | cuts:
+    left = records([*order[:20], *again, *order])
+    for count, then in cycle(reads):
+        intake.take(left[:count], Refused())
+        del left[:count]
+        if then:
             intake.close_segments()
-        if place in cuts and intake.new_pairs:
+        if then == "cut" and intake.new_pairs:
             intake.cut()
+        if not left:
+            break
     intake.close_segments()
     if intake.new_pairs:
         intake.cut()
@@ -175,77 +138,6 @@ def test_segments_are_closed_when_they_are_large_or_old(
     intake.take(records(VALUES[:pairs]), Refused())
 
     assert intake.is_due() is due
-
-
-# --- Starting on what is not complete -------------------------------------------------------------
-
-
-@pytest.fixture
-def filled(tmp_path: Path) -> Path:
-    """Three segments in each partition, the first two of which stand in a dataset."""
-    intake = open_intake(tmp_path)
-    for part in range(3):
-        intake.take(records(VALUES[:27])[part * 9 : part * 9 + 9], Refused())
-        intake.close_segments()
-        if part == 1:
-            intake.cut()
-    return tmp_path
-
-
-def segment(root: Path, place: int) -> Path:
-    return sorted((root / "segments" / "1").iterdir())[place]
-
-
-@pytest.mark.parametrize(
-    ("places", "what"),
-    [
-        ([0], "segments of partition 1 in .* begin at 3, not at 0: restore the first ones"),
-        ([1], "segments of partition 1 in .* leave out the offsets between 2 and 6"),
-        (
-            [1, 2],
-            "segments of partition 1 in .* do not lead up to 6, where the newest dataset ends",
-        ),
-        ([0, 1, 2], "segments of partition 1 in .* do not lead up to 6"),
-    ],
-)
-def test_missing_segments_are_named_and_nothing_is_read(
-    places: list[int], what: str, filled: Path
-) -> None:
-    for path in [segment(filled, place) for place in places]:
-        path.unlink()
-
-    with pytest.raises(PairstreamError, match=what):
-        open_intake(filled)
-
-
-def test_the_newest_segments_of_no_dataset_may_be_read_again(filled: Path) -> None:
-    segment(filled, 2).unlink()
-
-    intake = open_intake(filled)
-    assert intake.positions == {0: 9, 1: 6, 2: 9}
-    intake.take(records(VALUES[:27])[19::3], Refused())
-    intake.close_segments()
-    intake.cut()
-    assert sorted(all_lines(filled)) == sorted(line(pair) for pair in PAIRS[:27])
-
-
-def test_a_segment_damaged_while_it_waits_is_named_and_not_published(filled: Path) -> None:
-    intake = open_intake(filled)
-    damaged = segment(filled, 2)
-    damaged.write_bytes(damaged.read_bytes().replace(b"12.5", b"99.5"))
-
-    with pytest.raises(PairstreamError, match=f"{damaged} is damaged"):
-        intake.cut()
-    assert DataDir(filled).dataset_names() == ["ds-000001"]
-
-
-def test_what_a_killed_trainer_left_half_done_is_removed(filled: Path) -> None:
-    (filled / "segments" / "1" / "open.tmp").write_bytes(b"half a line")
-    (filled / "datasets" / ".ds-000002.tmp").mkdir()
-    (filled / "datasets" / ".ds-000002.tmp" / "train.jsonl").write_bytes(b"half a line")
-
-    intake = open_intake(filled)
-    assert_sound(filled, ends=intake.positions)
 
 
 def test_shuffled_reads_of_the_partitions_give_the_same_datasets(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ REPOSITORY = Path(__file__).parents[2]
 PARTITIONS = 2
 PAIRS = make_pairs(36)
 BAD = [b"", b"no pair", b"\xff\xfe", b'{"pair_id":"0"}']
-# Each pair twice, and bad records in between.
+# Each pair more than once, and bad records in the first segments and later ones.
 VALUES = [line(pair)[:-1] for pair in (*PAIRS[:30], *PAIRS[10:], *PAIRS)]
-VALUES[20:20], VALUES[60:60] = BAD[:2], BAD[2:]
+VALUES[2:2], VALUES[16:16] = BAD[:2], BAD[2:]
 RECORDS = spread(VALUES, PARTITIONS)
 ENDS = {
     partition: 1 + max(offset for p, offset, _ in RECORDS if p == partition)

@@ -17,6 +17,7 @@ from trainer import trainings
 from trainer.datasets import DatasetManifest
 from trainer.launcher import Ended, EngineUnavailable, Plan, Progress
 from trainer.layout import DataDir
+from trainer.training_manifest import read_started
 from trainer.trainings import Trainings, pending
 
 
@@ -39,6 +40,7 @@ class FakeLauncher:
 
     def __init__(self, *, away: int = 0, codes: dict[str, int] | None = None) -> None:
         self.away = away
+        self.away_at_start = 0
         self.codes = codes or {}
         self.started: list[str] = []
         self.preparing = threading.Event()
@@ -55,6 +57,9 @@ class FakeLauncher:
         return "image-id"
 
     def start(self, plan: Plan) -> None:
+        if self.away_at_start:
+            self.away_at_start -= 1
+            raise EngineUnavailable("the engine went away")
         self.started.append(plan.dataset.name)
         (plan.folder / "adapter").mkdir()
         (plan.folder / "adapter" / "adapter_model.safetensors").touch()
@@ -152,6 +157,20 @@ def test_with_once_an_engine_that_is_away_is_an_error(
         pytest.raises(EngineUnavailable, match="the engine is away"),
     ):
         thread.wait(threading.Event())
+
+
+def test_the_time_of_a_training_that_was_never_started_does_not_run(
+    data: DataDir, steps: Steps, launcher: FakeLauncher
+) -> None:
+    launcher.away_at_start = 1
+    with (
+        make(data, steps, once=True) as thread,
+        pytest.raises(EngineUnavailable, match="the engine went away"),
+    ):
+        thread.wait(threading.Event())
+
+    [first, _] = pending(data, "d1")
+    assert read_started(first.folder) is None
 
 
 def test_a_training_that_fails_does_not_hold_up_the_next_and_is_told_at_the_end(

@@ -1,0 +1,40 @@
+"""Topics are made once, and what differs is said and left alone."""
+
+from pairstream.cluster import Cluster
+from schemas.topics import RUN_EVENTS, TOPICS, Names
+from tests.conftest import Pairstream
+
+
+def test_topics_are_made_once_and_a_difference_is_said(
+    embedded_broker: str, prefix: str, pairstream: Pairstream
+) -> None:
+    environment = {
+        "PAIRSTREAM_BOOTSTRAP_SERVERS": embedded_broker,
+        "PAIRSTREAM_TOPIC_PREFIX": prefix,
+    }
+
+    first = pairstream("topics", "apply", "--partitions", "2", env=environment)
+    assert first.stdout.count(": created") == len(TOPICS) + 1
+    again = pairstream("topics", "apply", "--partitions", "2", env=environment)
+    assert again.stdout.count(": as wanted") == len(TOPICS) + 1
+
+    other = pairstream("topics", "apply", "--partitions", "3", env=environment, check=False)
+    assert other.returncode == 1
+    assert "partitions are 2, not 3" in other.stdout
+    assert "PAIRSTREAM_TOPIC_PREFIX" in other.stderr
+    from schemas.settings import KafkaSettings
+
+    name = Names(prefix).topic(RUN_EVENTS)
+    assert Cluster(KafkaSettings(bootstrap_servers=embedded_broker)).require(name) == {name: 2}
+
+
+def test_broker_that_does_not_answer_is_named(pairstream: Pairstream) -> None:
+    done = pairstream(
+        "topics", "apply", "--wait", "0.5", "--bootstrap-servers", "127.0.0.1:1", check=False
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "pairstream: no broker answers at 127.0.0.1:1: is it running? `pairstream broker` starts "
+        "one for development\n"
+    )

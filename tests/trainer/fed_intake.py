@@ -1,0 +1,54 @@
+"""An intake that is fed by hand."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schemas.dead_letters import Header, Origin
+from schemas.errors import InvalidRecord
+from schemas.rows import encode
+from schemas.settings import TrainerSettings
+from tests.trainer.invariants import spread
+from tests.trainer.made_pairs import make_pairs
+from trainer.intake import Intake, Record
+from trainer.layout import DataDir
+from trainer.source import Source
+
+PAIRS = make_pairs(24)
+PARTITIONS = 3
+SOURCE = Source("cluster", "pairs", "topic-id", PARTITIONS)
+FROM_ZERO = dict.fromkeys(range(PARTITIONS), 0)
+
+VALUES = [encode(pair) for pair in PAIRS]
+
+
+def open_intake(root: Path, starts: dict[int, int] | None = None, **given: float) -> Intake:
+    return Intake(
+        DataDir(root), TrainerSettings(data_dir=root, **given), SOURCE, starts or FROM_ZERO
+    )
+
+
+def records(values: Iterable[bytes]) -> list[Record]:
+    return [
+        (Origin("pairs", partition, offset), b"key", [("h", b"v")], value)
+        for partition, offset, value in spread(values, PARTITIONS)
+    ]
+
+
+@dataclass
+class Refused:
+    """Dead letters that were asked for."""
+
+    letters: list[tuple[bytes | None, bytes | None, list[Header], Origin, str]] = field(
+        default_factory=list
+    )
+
+    def __call__(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        original: Iterable[Header],
+        origin: Origin,
+        error: InvalidRecord,
+    ) -> None:
+        self.letters.append((key, value, list(original), origin, error.reason))

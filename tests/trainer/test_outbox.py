@@ -1,0 +1,48 @@
+"""What the trainer writes counts only when it was acknowledged."""
+
+import pytest
+
+from schemas import clients
+from schemas.clients import ClientConfig
+from schemas.dead_letters import Origin
+from schemas.errors import InvalidRecord, PairstreamError
+from schemas.settings import KafkaSettings
+from schemas.topics import MAX_ROW_BYTES
+from trainer import outbox
+from trainer.outbox import Outbox
+
+ORIGIN = Origin("pairs", 0, 7)
+ERROR = InvalidRecord("invalid_row", "bad")
+
+
+@pytest.fixture
+def unheard(monkeypatch: pytest.MonkeyPatch) -> Outbox:
+    """No broker listens to it, and it soon gives up."""
+    made = clients.producer
+
+    def impatient(settings: KafkaSettings) -> ClientConfig:
+        return made(settings) | {"delivery.timeout.ms": 100, "linger.ms": 1, "log_level": 0}
+
+    monkeypatch.setattr(outbox.clients, "producer", impatient)
+    return Outbox(KafkaSettings(bootstrap_servers="127.0.0.1:1"))
+
+
+def test_with_nothing_to_write_nothing_is_waited_for(unheard: Outbox) -> None:
+    unheard.deliver()
+
+
+def test_a_record_that_was_not_acknowledged_fails_this_and_every_later_delivery(
+    unheard: Outbox,
+) -> None:
+    unheard.refuse(b"key", b"value", [], ORIGIN, ERROR)
+
+    for _ in range(2):  # another thread may have asked first
+        with pytest.raises(PairstreamError, match="Kafka did not take what the trainer wrote"):
+            unheard.deliver()
+
+
+def test_a_record_that_is_too_large_fails_the_delivery_and_not_the_intake(unheard: Outbox) -> None:
+    unheard.refuse(b"key", b"x" * (MAX_ROW_BYTES + 1), [], ORIGIN, ERROR)
+
+    with pytest.raises(PairstreamError, match=r"pairs\.v1-dlt: .*too large"):
+        unheard.deliver()

@@ -1,0 +1,138 @@
+"""What is written down of a training: how it was started, and how it ended."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from schemas.errors import PairstreamError
+from trainer.archive import files_in
+from trainer.datasets import DatasetManifest, file_sha256
+from trainer.launcher import Ended, Plan
+from trainer.layout import MANIFEST, write_durably
+
+RESULT, METRICS, LOG, ADAPTER = "result.json", "metrics.jsonl", "training.log", "adapter"
+MADE = (ADAPTER, METRICS, LOG, RESULT)
+
+# Stands in the folder from the start of the script until nothing is left to do.
+STARTED = ".started.json"
+
+EXIT_MEANINGS = {
+    10: "the dataset or the base model is bad",
+    11: "a GPU was asked for and there is none",
+    12: "the GPU's memory ran out",
+    13: "the loss became no number",
+    14: "a check of the training failed",
+    127: "its interpreter could not be started",
+    137: "it was killed",
+    143: "it was stopped",
+}
+CHECK_FAILED = 14
+
+
+class Started(msgspec.Struct, frozen=True):
+    """With what a training was first started, by whichever trainer, and when."""
+
+    at: datetime
+    launcher: str
+    image: str
+    image_tag: str
+    base_model: str
+    arguments: list[str]
+
+
+class TrainingManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """How a training ended."""
+
+    training_id: str
+    dataset: str
+    dataset_sha256: dict[str, str]
+    base_model: str
+    launcher: str
+    image: str
+    image_tag: str
+    arguments: list[str]
+    started_at: datetime
+    finished_at: datetime
+    exit_code: int
+    why: str | None
+    figures: dict[str, object] | None
+    files: dict[str, str]
+
+    @property
+    def succeeded(self) -> bool:
+        return self.exit_code == 0
+
+
+def read_training(folder: Path) -> TrainingManifest | None:
+    """None while it has not ended. Raises: PairstreamError when the manifest is damaged."""
+    return _read(folder / MANIFEST, TrainingManifest)
+
+
+def write_training(folder: Path, manifest: TrainingManifest) -> None:
+    _write(folder / MANIFEST, manifest)
+
+
+def read_started(folder: Path) -> Started | None:
+    """None before its first start. Raises: PairstreamError when the record is damaged."""
+    return _read(folder / STARTED, Started)
+
+
+def write_started(folder: Path, started: Started) -> None:
+    _write(folder / STARTED, started)
+
+
+def how_it_ended(
+    plan: Plan, dataset: DatasetManifest, started: Started, ended: Ended
+) -> TrainingManifest:
+    """Judge what the script left; success needs an adapter and a result that can be read."""
+    code, why = ended.code, ended.why
+    figures = _figures(plan.folder / RESULT)
+    weights = plan.folder / ADAPTER / "adapter_model.safetensors"
+    if not code and (figures is None or not weights.is_file()):
+        code, why = CHECK_FAILED, f"it left no adapter or no {RESULT}: see {plan.folder / LOG}"
+    if code and why is None:
+        why = f"{EXIT_MEANINGS.get(code, f'exit code {code}')}: see {plan.folder / LOG}"
+    return TrainingManifest(
+        training_id=plan.training_id,
+        dataset=dataset.name,
+        dataset_sha256={name: entry.sha256 for name, entry in dataset.files.items()},
+        base_model=started.base_model,
+        launcher=started.launcher,
+        image=started.image,
+        image_tag=started.image_tag,
+        arguments=started.arguments,
+        started_at=started.at,
+        finished_at=datetime.now(UTC),
+        exit_code=code,
+        why=why,
+        figures=figures,
+        files={
+            str(path.relative_to(plan.folder)): file_sha256(path)
+            for path in files_in(plan.folder, MADE)
+        },
+    )
+
+
+def _figures(result: Path) -> dict[str, object] | None:
+    try:
+        return msgspec.json.decode(result.read_bytes(), type=dict[str, object])
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def _read(path: Path, kind: type[S]) -> S | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise PairstreamError(f"{path} is damaged ({error}): restore it") from error
+
+
+def _write(path: Path, content: msgspec.Struct) -> None:
+    write_durably(path, msgspec.json.format(msgspec.json.encode(content)) + b"\n")
