@@ -55,8 +55,15 @@ def produce(settings: TopicSettings, recorded: Path | None, events: int) -> tupl
 
 
 def bare(settings: TopicSettings, events: int) -> float:
-    """Seconds to read and parse every event, and do nothing else."""
-    consumer = Consumer(clients.reader(settings, group="bare"))
+    """Seconds to read and parse every event and do nothing else, by confluent-kafka's defaults."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "group.id": "bare",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+        }
+    )
     topic = Names(settings.topic_prefix).topic(RUN_EVENTS)
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(PARTITIONS)])
     started, left = time.monotonic(), events

@@ -3,7 +3,7 @@
 from confluent_kafka import KafkaError
 
 from schemas.settings import KafkaSettings
-from schemas.topics import MAX_ROW_BYTES
+from schemas.topics import MAX_RECORD_BYTES
 
 ClientConfig = dict[str, str | int | float | bool]
 
@@ -65,7 +65,7 @@ def producer(settings: KafkaSettings) -> ClientConfig:
         "partitioner": "murmur2_random",
         "compression.type": "lz4",
         "linger.ms": 5,
-        "message.max.bytes": MAX_ROW_BYTES,
+        "message.max.bytes": MAX_RECORD_BYTES,
         "queue.buffering.max.messages": 500_000,
         "delivery.timeout.ms": 120_000,
     }
@@ -86,5 +86,7 @@ def reader(settings: KafkaSettings, *, group: str) -> ClientConfig:
         "enable.partition.eof": True,
         "allow.auto.create.topics": False,
         "queued.max.messages.kbytes": 32_768,
-        "fetch.message.max.bytes": MAX_ROW_BYTES,
+        # By default it does nothing for a second when that queue has been full.
+        "fetch.queue.backoff.ms": 10,
+        "fetch.message.max.bytes": MAX_RECORD_BYTES,
     }

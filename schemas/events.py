@@ -112,7 +112,7 @@ class CodeAttempted(Struct, tag_field="type", tag="code.attempted", frozen=True)
     @property
     def is_success(self) -> bool:
         """Compiled, ran and scored above 0."""
-        return self.is_runnable and self.score > 0
+        return self.compiled and self.ran and self.score > 0
 
 
 class RunFinished(Struct, tag_field="type", tag="run.finished", frozen=True):

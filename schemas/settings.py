@@ -98,7 +98,7 @@ class WorkerSettings(PairingSettings, frozen=True, kw_only=True):
     ] = 2000
     batches_in_flight: Annotated[
         int, Meta(ge=1, le=64, description="Batches whose rows may be unacknowledged at once.")
-    ] = 4
+    ] = 16
 
 
 class DatasetSettings(KafkaSettings, frozen=True, kw_only=True):
@@ -169,7 +169,7 @@ class TrainerSettings(TrainingSettings, frozen=True, kw_only=True):
     ] = 10_000
     segment_seconds: Annotated[
         float, Positive, Meta(description="Age at which a segment is closed.")
-    ] = 1.0
+    ] = 30.0
 
 
 SETTINGS_CLASSES: tuple[type[Struct], ...] = (TopicSettings, WorkerSettings, TrainerSettings)

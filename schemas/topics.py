@@ -20,6 +20,9 @@ FOR_EVER = -1
 # 1 MiB, so everything that we write may be larger than what agents may send.
 MAX_ROW_BYTES = 8 * 1024 * 1024
 
+# A dead letter holds a whole record and, in its headers, where it came from and why it is there.
+MAX_RECORD_BYTES = MAX_ROW_BYTES + 64 * 1024
+
 DEAD_LETTER_SUFFIX = "-dlt"
 
 
@@ -80,7 +83,11 @@ CONSUMED = (RUN_EVENTS, GARBLE_REQUESTS, PAIRS)
 def dead_letters_of(topic: Topic) -> Topic:
     """Where records of `topic` go that can never be processed, bytes as they came."""
     return Topic(
-        topic.name + DEAD_LETTER_SUFFIX, "as it came", f"Dead letters of {topic.name}", 30 * DAY_MS
+        topic.name + DEAD_LETTER_SUFFIX,
+        "as it came",
+        f"Dead letters of {topic.name}",
+        30 * DAY_MS,
+        max_message_bytes=MAX_RECORD_BYTES,
     )
 
 

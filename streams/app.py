@@ -14,7 +14,7 @@ from schemas.dead_letters import Origin
 from schemas.errors import InvalidRecord
 from schemas.rows import encode, parse_garble_request
 from schemas.settings import WorkerSettings
-from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, STATE_TABLE, Names, Topic
+from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, STATE_TABLE, TOPICS, Names, Topic
 from streams.changelog import read_state
 from streams.expiry import Clock, Expiry
 from streams.fence import StallFence
@@ -43,6 +43,7 @@ class WorkerApp:
     ) -> None:
         self.settings = settings
         self.names = Names(settings.topic_prefix)
+        self._row_topics = {topic: self.names.topic(topic) for topic in TOPICS}
         self.failed = failed
         self.clock = Clock()
         self.faust = _faust_app(settings, self.names, partitions)
@@ -115,7 +116,7 @@ class WorkerApp:
             ((record.key, record.value, record.offset) for record in records),
             now_ms=self.clock.now_ms(),
         )
-        rows = [Record(self.names.topic(topic), key, value) for topic, key, value in effects.rows]
+        rows = [Record(self._row_topics[topic], key, value) for topic, key, value in effects.rows]
         rows += [self._letter(RUN_EVENTS, records[i], error) for i, error in effects.refused]
         writes = {**self.table.leftovers.pop(number, {}), **effects.writes}
         changelog = self.names.state_changelog

@@ -6,7 +6,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from schemas.events import CodeAttempted, Message
 from schemas.rows import (
@@ -67,8 +69,7 @@ class Strategy:
         return bool(self.successes) and not self.failures
 
 
-@dataclass(frozen=True)
-class Settlement:
+class Settlement(Struct, frozen=True):
     """All that one settled run gives, in an order that owes nothing to arrival."""
 
     outcome: Outcome
@@ -180,8 +181,7 @@ def _scored_row(
 # --- Pairs ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(Struct, frozen=True):
     """The chosen or rejected side of a pair."""
 
     text: str
@@ -189,8 +189,7 @@ class Side:
     score: float | None
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A pair before it has an id; `rejected` is None where it is to be garbled."""
 
     strategy_id: str
@@ -280,26 +279,46 @@ PAIRING = (
 )
 
 
-def _is_incomplete(run: Run) -> bool:
+class Tally(NamedTuple):
+    """Counts of a run's attempts; `runnable` and `successes` leave out the void ones."""
+
+    attempts: int
+    void: int
+    runnable: int
+    successes: int
+
+
+def _tally(run: Run) -> Tally:
+    void = runnable = successes = 0
+    for attempt in run.attempts.values():
+        if attempt.is_void:
+            void += 1
+        elif attempt.is_runnable:
+            runnable += 1
+            successes += attempt.score > 0
+    return Tally(len(run.attempts), void, runnable, successes)
+
+
+def _is_incomplete(run: Run, _: Tally) -> bool:
     proposed = run.strategies
     return run.started is None or any(
         strategy_id not in proposed for strategy_id, _ in run.attempts
     )
 
 
-def _is_void(run: Run) -> bool:
-    return bool(run.attempts) and all(attempt.is_void for attempt in run.attempts.values())
+def _is_void(_: Run, tally: Tally) -> bool:
+    return 0 < tally.attempts == tally.void
 
 
-def _has_no_runnable(run: Run) -> bool:
-    return not any(a.is_runnable for a in run.attempts.values() if not a.is_void)
+def _has_no_runnable(_: Run, tally: Tally) -> bool:
+    return not tally.runnable
 
 
-def _has_no_success(run: Run) -> bool:
-    return not any(a.is_success for a in run.attempts.values() if not a.is_void)
+def _has_no_success(_: Run, tally: Tally) -> bool:
+    return not tally.successes
 
 
-JUDGEMENTS: tuple[tuple[DiscardReason, Callable[[Run], bool]], ...] = (
+JUDGEMENTS: tuple[tuple[DiscardReason, Callable[[Run, Tally], bool]], ...] = (
     ("incomplete", _is_incomplete),
     ("void", _is_void),
     ("no_runnable_code", _has_no_runnable),
@@ -358,14 +377,16 @@ def settle(run: Run, settled_by: SettledBy, *, extended: bool) -> Settlement:
     """
     strategies = _strategies(run)
     scored_rows = _scored_rows(run, strategies)
-    reason = next((reason for reason, applies in JUDGEMENTS if applies(run)), None)
+    tally = _tally(run)
+    reason = next((reason for reason, applies in JUDGEMENTS if applies(run, tally)), None)
     pairs: list[Pair] = []
     requests: list[GarbleRequest] = []
     if reason is None:
         pairs, requests = _pairs(run, strategies, extended=extended)
         if not pairs and not requests:
             reason = "no_shared_prompt"
-    outcome = _outcome(run, settled_by, reason, len(pairs) + len(requests), len(scored_rows))
+    pair_count = len(pairs) + len(requests)
+    outcome = _outcome(run, settled_by, reason, tally, pair_count, len(scored_rows))
     return Settlement(outcome, scored_rows, pairs, requests)
 
 
@@ -394,18 +415,22 @@ def _strategies(run: Run) -> list[Strategy]:
 
 
 def _outcome(
-    run: Run, settled_by: SettledBy, reason: DiscardReason | None, pairs: int, scored_rows: int
+    run: Run,
+    settled_by: SettledBy,
+    reason: DiscardReason | None,
+    tally: Tally,
+    pairs: int,
+    scored_rows: int,
 ) -> Outcome:
-    attempts = run.attempts.values()
     started = run.started
     return Outcome(
         run_id=run.run_id,
         outcome="paired" if reason is None else "discarded",
         reason=reason,
         strategies=len(run.strategies.keys() | {strategy_id for strategy_id, _ in run.attempts}),
-        attempts=len(attempts),
-        successes=sum(attempt.is_success for attempt in attempts if not attempt.is_void),
-        void=sum(attempt.is_void for attempt in attempts),
+        attempts=tally.attempts,
+        successes=tally.successes,
+        void=tally.void,
         pairs=pairs,
         scored_rows=scored_rows,
         settled_by=settled_by,

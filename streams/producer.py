@@ -73,15 +73,15 @@ class RecordProducer:
         return delivery
 
     def _produce(self, record: Record, delivery: Delivery) -> bool:
+        topic, key, value, partition, headers = record
         try:
-            self._producer.produce(
-                record.topic,
-                record.value,
-                record.key,
-                record.partition,
-                on_delivery=delivery,
-                headers=list(record.headers) if record.headers else None,
-            )
+            if headers:
+                named = list(headers)
+                self._producer.produce(
+                    topic, value, key, partition, on_delivery=delivery, headers=named
+                )
+            else:
+                self._producer.produce(topic, value, key, partition, on_delivery=delivery)
         except BufferError:
             return False
         except confluent_kafka.KafkaException as error:

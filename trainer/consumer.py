@@ -21,10 +21,6 @@ READ_SECONDS = 0.2
 METADATA_SECONDS = 30.0
 RETRY_SECONDS = 0.1
 
-_WAITING_CURES = (
-    KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._TIMED_OUT
-)  # fmt: skip
-
 
 class PairsConsumer:
     """All partitions of one topic.
@@ -100,7 +96,7 @@ class PairsConsumer:
         return cast("int", self._consumer.get_watermark_offsets(place, cached=True)[1])
 
     def _judge(self, error: KafkaError, message: Message) -> None:
-        if error.code() in _WAITING_CURES:
+        if clients.waiting_cures(error):
             log.warning("broker_unavailable", why=error.str())
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise PairstreamError(

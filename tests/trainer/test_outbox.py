@@ -7,7 +7,7 @@ from schemas.clients import ClientConfig
 from schemas.dead_letters import Origin
 from schemas.errors import InvalidRecord, PairstreamError
 from schemas.settings import KafkaSettings
-from schemas.topics import MAX_ROW_BYTES
+from schemas.topics import MAX_RECORD_BYTES
 from trainer import outbox
 from trainer.outbox import Outbox
 
@@ -42,7 +42,7 @@ def test_a_record_that_was_not_acknowledged_fails_this_and_every_later_delivery(
 
 
 def test_a_record_that_is_too_large_fails_the_delivery_and_not_the_intake(unheard: Outbox) -> None:
-    unheard.refuse(b"key", b"x" * (MAX_ROW_BYTES + 1), [], ORIGIN, ERROR)
+    unheard.refuse(b"key", b"x" * (MAX_RECORD_BYTES + 1), [], ORIGIN, ERROR)
 
     with pytest.raises(PairstreamError, match=r"pairs\.v1-dlt: .*too large"):
         unheard.deliver()

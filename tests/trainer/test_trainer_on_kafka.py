@@ -4,7 +4,6 @@ import json
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import NewTopic
 
 from schemas import clients
 from schemas.rows import encode
@@ -71,19 +70,10 @@ def test_a_new_directory_begins_with_what_the_topic_still_holds(on_kafka: Deploy
     assert len(all_lines(on_kafka.root)) == len(left) + len(MADE) - 20
 
 
-def make_transactions_possible(deployment: Deployment) -> None:
-    """Their log as the broker makes it, but with one copy, since there is one broker."""
-    name = "__transaction_state"
-    if name not in deployment.admin.list_topics(timeout=30).topics:
-        log = NewTopic(name, 50, 1, config={"cleanup.policy": "compact"})
-        deployment.admin.create_topics([log])[name].result()
-
-
 @pytest.mark.kafka
 def test_pairs_of_an_aborted_transaction_are_not_taken_and_its_marks_are_passed(
     on_kafka: Deployment,
 ) -> None:
-    make_transactions_possible(on_kafka)
     producer = Producer(
         clients.producer(on_kafka.settings)
         | {"transactional.id": on_kafka.pairs_topic, "delivery.timeout.ms": 30_000}
