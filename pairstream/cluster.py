@@ -228,6 +228,6 @@ def worker_partitions(cluster: Cluster, names: Names, required: list[str]) -> in
             raise PairstreamError(
                 f"{required[0]} has {events} partitions and {name} has {counts[name]}: a run's "
                 "events would part from its state; use a new PAIRSTREAM_TOPIC_PREFIX with the "
-                "wanted PAIRSTREAM_PARTITIONS, and replay the events into it"
+                "wanted PAIRSTREAM_PARTITIONS, and ingest the events into it (docs/operations.md)"
             )
     return events

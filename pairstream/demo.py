@@ -117,11 +117,14 @@ class Watch:
         return f"trainer  {form.format_map(entry)}" if form else None
 
 
-def run_demo(options: DemoOptions, say: Say, *, then: Callable[[str], None] | None) -> Summary:
+def run_demo(
+    options: DemoOptions, say: Say, *, then: Callable[[str, Path], None] | None
+) -> Summary:
     """Run it all until the first training has ended.
 
     Args:
-        then: called with the bootstrap servers while all still runs, after the training.
+        then: called with the bootstrap servers and the folder after the training, while all
+            still runs.
 
     Raises: PairstreamError with the log to look at when a part failed.
     """
@@ -136,7 +139,7 @@ def run_demo(options: DemoOptions, say: Say, *, then: Callable[[str], None] | No
         parts.start("trainer", [sys.executable, "-m", "pairstream", "trainer"])
         summary = _watch(options, broker, parts, say)
         if then is not None:
-            then(broker.bootstrap_servers)
+            then(broker.bootstrap_servers, options.folder)
         say("stopping the trainer, the worker and the broker")
     return summary
 

@@ -408,6 +408,7 @@ def load_model(folder: Path, device: str, quantization: str) -> Any:
             device_map={"": device},
             local_files_only=True,
             trust_remote_code=False,
+            use_safetensors=True,  # weights in a pickle could run code
             quantization_config=four_bits if quantization == "nf4" else None,
         )
     keep_weights_differentiable(model)

@@ -80,7 +80,7 @@ def command(
         model=model.absolute() if model else None,
     )
     options.folder.mkdir(parents=True)
-    with (options.folder / "story.log").open("w") as story:
+    with (options.folder / "story.log").open("w", buffering=1) as story:
 
         def say(line: str) -> None:
             click.echo(line)
@@ -117,10 +117,11 @@ def _where_to_train(launcher: str, base: Path) -> tuple[str, str | None]:
     return "process", python
 
 
-def _wait_for_ctrl_c(servers: str) -> None:
+def _wait_for_ctrl_c(servers: str, folder: Path) -> None:
     click.echo(
         f"all is still running; in another terminal:\n"
-        f"  export PAIRSTREAM_BOOTSTRAP_SERVERS={servers}\n"
+        f"  export PAIRSTREAM_BOOTSTRAP_SERVERS={servers} PAIRSTREAM_DATA_DIR={folder}\n"
+        "  pairstream status\n"
         "  pairstream explain RUN_ID\n"
         "Ctrl-C ends it"
     )
