@@ -45,7 +45,7 @@ def _synthetic_run(number: int) -> list[dict[str, str]]:
     base = {"run_id": f"run-{number}", "time": "2026-11-01T00:00:00Z"}
     message = [{"role": "user", "content": f"Task {number}: " + "free some space. " * 8}]
     parts = ("system_plist", "basic_env_plist", "special_egc_req_plist", "strat_code_req_plist")
-    lines = "\n".join(f"value_{line} = {line} * {number}" for line in range(25))
+    lines = "\n".join(f"value_{line} = {line} * {number}" for line in range(34))
     attempts = [
         {
             **base, "type": "code.attempted", "strategy_id": "s-1", "attempt": attempt,
