@@ -13,7 +13,7 @@ from tests.conftest import Pairstream
 from tests.containers.conftest import MakePlan
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import publish
-from trainer.docker_launcher import DockerLauncher
+from trainer.docker_launcher import LABEL_TRAINING, DockerLauncher
 from trainer.image import ENV_FILE, training_context
 
 pytestmark = [pytest.mark.docker, pytest.mark.training, pytest.mark.timeout(900)]
@@ -51,7 +51,7 @@ def test_a_dataset_trains_in_the_container_twice_to_the_same_losses(
     _check_manifest(first, dataset, docker_engine)
     _check_archive(first)
     _check_adapter(first, tiny_model)
-    assert _our_containers(docker_engine) == []
+    assert _containers_that_see(tmp_path, docker_engine) == []
 
 
 def _check_manifest(model: Path, dataset: Path, engine: DockerClient) -> None:
@@ -84,9 +84,14 @@ def _check_adapter(model: Path, base_model: Path) -> None:
     assert AutoTokenizer.from_pretrained(str(model / "adapter")).chat_template
 
 
-def _our_containers(engine: DockerClient) -> list[str]:
-    found = engine.containers.list(all=True, filters={"label": "pairstream.training-id"})
-    return [container.name for container in found if "dpo-ds-" in str(container.name)]
+def _containers_that_see(folder: Path, engine: DockerClient) -> list[str]:
+    found = engine.containers.list(all=True, filters={"label": LABEL_TRAINING})
+    return [
+        str(container.name)
+        for container in found
+        for mount in container.attrs["Mounts"]
+        if mount["Source"].startswith(str(folder))
+    ]
 
 
 def test_the_image_can_be_built_by_hand_from_the_trainings_folder(
