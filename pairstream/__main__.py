@@ -21,6 +21,7 @@ COMMANDS = {
     "status": "One screen: lag, runs, pairs, datasets, trainings.",
     "dlt": "Show and re-send dead letters.",
     "explain": "Why a run gave the rows that it gave.",
+    "verify": "Check that nothing is lost and nothing stands twice.",
     "schema": "Print the JSON Schemas or the AsyncAPI document.",
 }
 

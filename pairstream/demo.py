@@ -117,14 +117,11 @@ class Watch:
         return f"trainer  {form.format_map(entry)}" if form else None
 
 
-def run_demo(
-    options: DemoOptions, say: Say, *, then: Callable[[str, Path], None] | None
-) -> Summary:
+def run_demo(options: DemoOptions, say: Say, *, then: Callable[[Summary, str], None]) -> None:
     """Run it all until the first training has ended.
 
     Args:
-        then: called with the bootstrap servers and the folder after the training, while all
-            still runs.
+        then: called with what came out and the bootstrap servers, while all still runs.
 
     Raises: PairstreamError with the log to look at when a part failed.
     """
@@ -138,10 +135,8 @@ def run_demo(
         parts.start("worker", [sys.executable, "-m", "pairstream", "worker"])
         parts.start("trainer", [sys.executable, "-m", "pairstream", "trainer"])
         summary = _watch(options, broker, parts, say)
-        if then is not None:
-            then(broker.bootstrap_servers, options.folder)
+        then(summary, broker.bootstrap_servers)
         say("stopping the trainer, the worker and the broker")
-    return summary
 
 
 def agent_folder() -> Path:

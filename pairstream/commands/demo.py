@@ -65,7 +65,7 @@ def command(
     Example:
       pairstream demo --runs 30 --trigger-pairs 50
     """
-    from pairstream.demo import DemoOptions, check_client, run_demo
+    from pairstream.demo import DemoOptions, Summary, check_client, run_demo
 
     started = time.monotonic()
     check_client()
@@ -86,8 +86,12 @@ def command(
             click.echo(line)
             story.write(line + "\n")
 
-        summary = run_demo(options, say, then=_wait_for_ctrl_c if keep_running else None)
-    _conclude(options.folder, summary, time.monotonic() - started)
+        def conclude(summary: Summary, servers: str) -> None:
+            _conclude(options.folder, summary, time.monotonic() - started)
+            if keep_running:
+                _wait_for_ctrl_c(servers, options.folder)
+
+        run_demo(options, say, then=conclude)
 
 
 def _where_to_train(launcher: str, base: Path) -> tuple[str, str | None]:
@@ -119,10 +123,10 @@ def _where_to_train(launcher: str, base: Path) -> tuple[str, str | None]:
 
 def _wait_for_ctrl_c(servers: str, folder: Path) -> None:
     click.echo(
-        f"all is still running; in another terminal:\n"
+        f"\nAll is still running; in another terminal:\n"
         f"  export PAIRSTREAM_BOOTSTRAP_SERVERS={servers} PAIRSTREAM_DATA_DIR={folder}\n"
         "  pairstream status\n"
-        "  pairstream explain RUN_ID\n"
+        "  pairstream explain demo-1\n"
         "Ctrl-C ends it"
     )
     try:

@@ -1,0 +1,1 @@
+"""A second, plain implementation of the contract, and what it finds in topics and files."""

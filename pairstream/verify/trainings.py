@@ -1,0 +1,75 @@
+"""Trainings by their topic and by their folders: one for each dataset, on the bytes that it has."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import Message
+
+from pairstream.verify.files import DataFiles
+from pairstream.verify.report import Check
+from schemas.errors import PairstreamError
+from schemas.rows import TrainingStep
+from trainer.layout import DataDir
+from trainer.training_manifest import TrainingManifest, read_training
+
+# Of a training that the topic tells of: its dataset's hashes, and where each was first told.
+Told = dict[str, dict[str, str]]
+
+
+def check_trainings(
+    check: Check, messages: Iterable[Message], data: DataDir, files: DataFiles
+) -> None:
+    """A training that a user asked for (`pairstream train`) has a folder and no steps: it may be
+    one more of a dataset.
+    """
+    told = _read_steps(check, messages)
+    known = {dataset.name: dataset.manifest for dataset in files.datasets}
+    for folder in _folders(data.models):
+        manifest = _read(check, folder)
+        dataset = known.get(manifest.dataset) if manifest else None
+        if manifest is None or dataset is None:
+            continue
+        check.checked += 1
+        if manifest.dataset_sha256 != {n: entry.sha256 for n, entry in dataset.files.items()}:
+            what = f"trained on other bytes than {dataset.name} has"
+            check.found(what, id=manifest.training_id, at=str(folder))
+        steps = told.get(manifest.training_id)
+        if steps and dataset.sha256 not in steps:
+            what = f"its steps name another hash than {dataset.name} has"
+            check.found(what, id=manifest.training_id, at=next(iter(steps.values())))
+
+
+def _read_steps(check: Check, messages: Iterable[Message]) -> Told:
+    """Steps by training; two trainings of the same dataset are one too many."""
+    told: Told = {}
+    first: dict[tuple[str, str], str] = {}
+    for message in messages:
+        at = f"{message.topic()}/{message.partition()}/{message.offset()}"
+        try:
+            step = msgspec.json.decode(message.value() or b"", type=TrainingStep)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            check.found("no step of a training", at=at)
+            continue
+        check.checked += 1
+        is_new = step.dataset_sha256 not in told.setdefault(step.training_id, {})
+        told[step.training_id].setdefault(step.dataset_sha256, at)
+        other = first.setdefault((step.dataset, step.dataset_sha256), step.training_id)
+        if is_new and other != step.training_id:
+            what = f"{step.dataset} is trained as {other} already"
+            check.found(what, id=step.training_id, at=at)
+    return told
+
+
+def _folders(models: Path) -> list[Path]:
+    if not models.is_dir():
+        return []
+    return [path for path in sorted(models.iterdir()) if path.is_dir() and not path.is_symlink()]
+
+
+def _read(check: Check, folder: Path) -> TrainingManifest | None:
+    try:
+        return read_training(folder)
+    except PairstreamError as error:
+        check.found(str(error), id=folder.name)
+        return None
