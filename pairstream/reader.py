@@ -28,6 +28,8 @@ class TopicReader:
         told = {(topic, partition): self._told(partition) for partition in range(partitions)}
         found = true_ranges(self._consumer, told)
         self.ranges = {partition: found[topic, partition] for partition in range(partitions)}
+        self._since_ms = 0
+        self._begun: set[int] = set()
 
     def _told(self, partition: int) -> tuple[int, int]:
         place = TopicPartition(self._topic, partition)
@@ -43,8 +45,8 @@ class TopicReader:
 
     def start_at(self, since: datetime) -> None:
         """Begin with the first record of each partition that is not older."""
-        milliseconds = int(since.timestamp() * 1000)
-        asked = [TopicPartition(self._topic, p, milliseconds) for p in self.ranges]
+        self._since_ms = int(since.timestamp() * 1000)
+        asked = [TopicPartition(self._topic, p, self._since_ms) for p in self.ranges]
         for found in self._consumer.offsets_for_times(asked, timeout=METADATA_SECONDS):
             _, high = self.ranges[found.partition]
             start = found.offset if found.offset >= 0 else high
@@ -123,9 +125,17 @@ class TopicReader:
             if partition not in left:
                 continue
             _, end = left[partition]
-            if offset < end:
+            if offset < end and self._has_begun(partition, message):
                 yield message
             if offset >= end - 1:
                 del left[partition]
             else:
                 left[partition] = (offset + 1, end)
+
+    def _has_begun(self, partition: int, message: KafkaMessage) -> bool:
+        """Whether a record from `start_at`'s time on has come: the embedded broker names an offset
+        before it where all records are older.
+        """
+        if partition not in self._begun and message.timestamp()[1] >= self._since_ms:
+            self._begun.add(partition)
+        return partition in self._begun
