@@ -43,7 +43,7 @@ TOLD = {
     "training_prepared": "{step}",
     "training_started": "{training_id} runs in: {detail}",
     "model_archived": "model archived in {archive}",
-    "image_removed": "image {image} removed",
+    "image_removed": "older training image removed: {image}",
     "training_postponed": "training postponed: {why}",
 }
 
@@ -67,6 +67,7 @@ class Summary:
     """What came out; `outcomes` counts by outcome and reason."""
 
     training_id: str
+    trigger_pairs: int
     outcomes: Counter[str] = field(default_factory=Counter)
     pairs: int = 0
 
@@ -74,15 +75,15 @@ class Summary:
 class Watch:
     """What the parts' logs and the outcomes tell, as lines for people."""
 
-    def __init__(self, folder: Path, parts: "Parts") -> None:
-        self.summary = Summary(training_id("ds-000001"))
-        self.training = DataDir(folder).models / self.summary.training_id
+    def __init__(self, options: DemoOptions, parts: "Parts") -> None:
+        self.summary = Summary(training_id("ds-000001"), options.trigger_pairs)
+        self.training = DataDir(options.folder).models / self.summary.training_id
         self.worker_is_ready = self.is_finished = False
         self._tails = (
             LogTail(parts.log("worker"), self._worker_line),
             LogTail(parts.log("agent"), lambda line: f"agent    {line}"),
             LogTail(parts.log("trainer"), self._trainer_line),
-            LogTail(self.training / "training.log", lambda line: f"         {line}"),
+            LogTail(self.training / "training.log", _training_line),
         )
 
     def news(self, outcomes: RowTail) -> Iterator[str]:
@@ -139,6 +140,11 @@ def run_demo(options: DemoOptions, say: Say, *, then: Callable[[Summary, str], N
         say("stopping the trainer, the worker and the broker")
 
 
+def _training_line(line: str) -> str | None:
+    """Its steps; what the libraries say beside them stays in the log."""
+    return f"         {line}" if line.startswith(("training on ", "step ", "done")) else None
+
+
 def agent_folder() -> Path:
     """Where the example agent lies: in the package, or in the checkout."""
     package = Path(str(files("pairstream")))
@@ -150,7 +156,7 @@ def check_client() -> None:
     """Raises: PairstreamError when the library that the agent reports through is missing."""
     if importlib.util.find_spec("pairstream_client") is None:
         raise PairstreamError(
-            "the demo's agent reports through pairstream-client: pip install pairstream-client"
+            "the demo's agent reports through pairstream-client: pip install ./client"
         )
 
 
@@ -205,7 +211,7 @@ class Parts:
 
 def _watch(options: DemoOptions, broker: EmbeddedBroker, parts: Parts, say: Say) -> Summary:
     """Start the agent when the worker is ready; tell what happens until the training has ended."""
-    watch = Watch(options.folder, parts)
+    watch = Watch(options, parts)
     deadline = time.monotonic() + LIMIT_SECONDS
     # The same ids, so the same runs are held out each time.
     agent = [sys.executable, str(agent_folder()), "--runs", str(options.runs), "--run-ids", "demo"]

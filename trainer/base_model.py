@@ -42,5 +42,6 @@ def _download(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=WANTED))
     except Exception as error:
         raise PairstreamError(
-            f"the base model {name} cannot be fetched ({type(error).__name__}): name a folder"
+            f"the base model {name} is no folder here, and no hub gives a model of that name "
+            f"({type(error).__name__}): name a folder"
         ) from error

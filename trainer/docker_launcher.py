@@ -231,7 +231,7 @@ class DockerLauncher:
         for image in images[keep:]:
             try:
                 self._engine.images.remove(str(image.id), force=False)
-                log.info("image_removed", image=image.tags)
+                log.info("image_removed", image=", ".join(image.tags))
             except APIError as error:
                 # Another training's container still uses it: its own end removes it.
                 log.info("image_kept", image=image.tags, why=error.explanation)

@@ -119,7 +119,7 @@ def training_environment(venv: Path, context: BuildContext, log: Path, progress:
         progress(f"installing the training's requirements into {venv}; takes some minutes")
         with _locked(venv) as lock, log.open("wb") as output:
             for command in _install(venv, requirements):
-                progress(" ".join(command[1:]))
+                progress(" ".join(["python", *command[1:]]))
                 # It inherits the lock: outliving us, it still is the one that writes there.
                 done = subprocess.run(
                     command, stdout=output, stderr=output, check=False, pass_fds=[lock.fileno()]

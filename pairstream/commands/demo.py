@@ -5,7 +5,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -89,7 +89,7 @@ def command(
         def conclude(summary: Summary, servers: str) -> None:
             _conclude(options.folder, summary, time.monotonic() - started)
             if keep_running:
-                _wait_for_ctrl_c(servers, options.folder)
+                _wait_for_ctrl_c(summary, servers, options.folder)
 
         run_demo(options, say, then=conclude)
 
@@ -103,10 +103,10 @@ def _where_to_train(launcher: str, base: Path) -> tuple[str, str | None]:
 
         try:
             DockerLauncher()
-        except EngineUnavailable as error:
+        except EngineUnavailable:
             if launcher == "docker":
                 raise
-            click.echo(f"training in a process: {error}")
+            click.echo("no Docker Engine answers, so the training runs in a process")
         else:
             click.echo("training in a container: a Docker Engine answers")
             return "docker", None
@@ -121,14 +121,15 @@ def _where_to_train(launcher: str, base: Path) -> tuple[str, str | None]:
     return "process", python
 
 
-def _wait_for_ctrl_c(servers: str, folder: Path) -> None:
-    click.echo(
-        f"\nAll is still running; in another terminal:\n"
-        f"  export PAIRSTREAM_BOOTSTRAP_SERVERS={servers} PAIRSTREAM_DATA_DIR={folder}\n"
-        "  pairstream status\n"
-        "  pairstream explain demo-1\n"
-        "Ctrl-C ends it"
-    )
+def _wait_for_ctrl_c(summary: "Summary", servers: str, folder: Path) -> None:
+    click.echo(f"""
+All is still running, for your own agent too. In another terminal:
+  export PATH={Path(sys.executable).parent}:$PATH
+  export PAIRSTREAM_BOOTSTRAP_SERVERS={servers} PAIRSTREAM_DATA_DIR={folder}
+  export PAIRSTREAM_TRIGGER_PAIRS={summary.trigger_pairs}
+  pairstream status
+  pairstream explain demo-1
+Ctrl-C ends it.""")
     try:
         while True:
             time.sleep(1)
@@ -141,30 +142,41 @@ def _conclude(folder: Path, summary: "Summary", seconds: float) -> None:
 
     dataset = folder / "datasets" / "ds-000001"
     model = folder / "models" / summary.training_id
+    pairs = orjson.loads((dataset / "manifest.json").read_bytes())["pairs"]
     figures = orjson.loads((model / "result.json").read_bytes())
     with (dataset / "train.jsonl").open("rb") as lines:
         row = orjson.loads(next(iter(lines)))
-    first, last = float(figures["first_loss"]), float(figures["last"]["loss"])
     outcomes = ", ".join(f"{count} {what}" for what, count in summary.outcomes.most_common())
     click.echo(f"""
 Done in {seconds:.0f} s.
 
-runs      {outcomes}
-          why each one: grep settled {folder}/story.log
-pairs     {dataset}/train.jsonl, eval.jsonl, manifest.json
-          the first, by the rule {row["rule"]}:
+runs      {outcomes} (docs/concepts.md says what the reasons mean)
+          each one: {folder}/story.log
+pairs     {dataset}/train.jsonl
+          {pairs} of {summary.pairs}, the others wait for the next one; the first, {row["rule"]}:
             prompt    {_short(row["prompt"][-1]["content"])}
             chosen    {_short(row["chosen"][0]["content"])}
             rejected  {_short(row["rejected"][0]["content"])}
-model     {model}/adapter, metrics.jsonl, training.log
-          LoRA for {figures["base_model"]}; loss {first:.4f} at first, {last:.4f} at last
+model     {model}/adapter
+          LoRA for {figures["base_model"]}; {_losses(figures)}
+          metrics.jsonl, training.log and manifest.json stand beside it
 archive   {model}.tar.gz
           to check it: cd {model.parent} && sha256sum -c {model.name}.tar.gz.sha256
 logs      {folder}/agent.log, worker.log, trainer.log
 
 Next: docs/concepts.md says what happened. `make demo ARGS=--keep-running` leaves all running at the
-end, to try `pairstream status` and `pairstream explain RUN_ID`. To report the runs of your own
+end, to try `pairstream status` and `pairstream explain demo-1`. To report the runs of your own
 agent, see client/README.md.""")
+
+
+def _losses(figures: dict[str, Any]) -> str:
+    """A few steps on a few pairs: that it runs is shown, and no more."""
+    first, last = float(figures["first_loss"]), float(figures["last"]["loss"])
+    told = f"loss {first:.4f} at first, {last:.4f} at last"
+    held_out = figures["evaluation"]
+    if held_out:
+        told += f", {float(held_out['eval_loss']):.4f} on the pairs held out"
+    return f"{told} (a few steps: do not expect quality)"
 
 
 def _short(text: str) -> str:
