@@ -30,6 +30,10 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         # Last offsets of the batches that were handed over and not committed yet, oldest first.
         self._handed_over: defaultdict[TP, deque[int]] = defaultdict(deque)
+        # False from the begin of a rebalance until every position is where it was committed.
+        self._is_positioned = False
+        # Where a gap was seen, and the position was moved back to look again.
+        self._doubted: dict[TP, int] = {}
 
     def _new_offset(self, tp: TP) -> int | None:
         """The offset to commit: behind the newest batch before which all are acknowledged."""
@@ -52,6 +56,7 @@ class BatchConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish and commit what is in flight before forgetting it; Faust does the reverse."""
+        self._is_positioned = False
         if self._active_partitions is not None:
             self._active_partitions.difference_update(revoked)
         self._paused_partitions.difference_update(revoked)
@@ -69,6 +74,8 @@ class BatchConsumer(driver.Consumer):
             if not self._committed_offset[tp] and not self._is_changelog_tp(tp):
                 await self._seek(tp, 0)
         self._forget(set(self._handed_over), keep_position=True)
+        self._doubted.clear()
+        self._is_positioned = True
 
     def _forget(self, partitions: set[TP], *, keep_position: bool = False) -> None:
         for tp in partitions:
@@ -96,9 +103,13 @@ class BatchConsumer(driver.Consumer):
 
     async def _hand_over(self, tp: TP, fetched: Sequence[Any], generation: int) -> bool:
         """Deliver one partition's records in parts; False when a rebalance has begun."""
-        read = self._read_offset[tp]
-        if read is not None and fetched and fetched[0].offset < read:
+        if not self._is_current(generation):
+            return False
+        read = self._read_offset[tp] or 0
+        if fetched[0].offset < read:
             fetched = [record for record in fetched if record.offset >= read]
+        if fetched and await self._is_doubtful(tp, read, fetched[0].offset):
+            return True
         for start in range(0, len(fetched), self.batch_records):
             if not self._is_current(generation):
                 return False
@@ -111,8 +122,25 @@ class BatchConsumer(driver.Consumer):
             self._read_offset[tp] = part[-1].offset + 1
         return True
 
+    async def _is_doubtful(self, tp: TP, read: int, found: int) -> bool:
+        """Whether records may be missing between what was read and what was found.
+
+        A fetch that spans a rebalance can come from behind the position that was just moved back,
+        or take records from it that nobody is given. So a gap is believed only when it is still
+        there after going back: then it is a hole in the log (retention, marks of transactions).
+        """
+        if found == read or self._doubted.get(tp) == read:
+            return False
+        self._doubted[tp] = read
+        await self._seek(tp, read)
+        return True
+
     def _is_current(self, generation: int) -> bool:
-        return bool(self.flow_active) and self.app.consumer_generation_id == generation
+        return (
+            self._is_positioned
+            and bool(self.flow_active)
+            and self.app.consumer_generation_id == generation
+        )
 
 
 def _batch_message(tp: TP, part: list[Any], generation: int) -> ConsumerMessage:
