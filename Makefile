@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types format bench clean
+.PHONY: help setup demo test check lint types format bench chaos clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ format: .venv/.complete ## Format the code
 
 bench: .venv/.complete ## Measure the worker beside a bare loop (needs KAFKA_HOME)
 	$(BIN)/python -m benchmarks.worker $(ARGS)
+
+chaos: .venv/.complete ## Strike a deployment at random; nothing may be lost or twice (needs KAFKA_HOME)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 clean: ## Remove the environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
