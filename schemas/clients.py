@@ -50,7 +50,7 @@ def connection(settings: KafkaSettings) -> ClientConfig:
     }
     # Errors only: its warnings are about what it is about to try again.
     given: ClientConfig = {name: value for name, value in wanted.items() if value is not None}
-    return {"log_level": 3} | given
+    return {"log_level": 3, "socket.timeout.ms": 15_000} | given
 
 
 def producer(settings: KafkaSettings) -> ClientConfig:

@@ -6,11 +6,15 @@ a rebalance what was done since its last commit (FS#502). Here one Faust message
 committed. Group membership, assignment, heartbeats and commits stay Faust's.
 """
 
+import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import faust
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import for_code
+from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, EventT, Message
 from yarl import URL
@@ -87,6 +91,9 @@ class BatchConsumer(driver.Consumer):
                 self._committed_offset.pop(tp, None)
 
     async def _drain_messages(self, fetcher: Any) -> None:
+        # On a stop neither is news; during a rebalance Faust calls a cancelled fetcher crashed.
+        stopped = cast("tuple[type[Exception], ...]", self.consumer_stopped_errors)
+        ended = (asyncio.CancelledError, *stopped)
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
                 records, active = await self._wait_next_records(1.0)
@@ -97,7 +104,7 @@ class BatchConsumer(driver.Consumer):
                         continue
                     if not await self._hand_over(tp, fetched, generation):
                         break
-        except self.consumer_stopped_errors:
+        except ended:
             if not self.transport.app.should_stop:
                 raise
 
@@ -184,3 +191,25 @@ def batching_transport(urls: list[URL], app: AppT, *, batch_records: int) -> dri
     Consumer.batch_records = batch_records
     Transport.Consumer = Consumer
     return Transport(urls, app)
+
+
+_send_request = GroupCoordinator._send_req
+
+# The coordinator has moved or is not ready.
+_LOST_COORDINATOR = (15, 16)
+
+
+async def _checked_request(coordinator: Any, request: Any) -> Any:
+    """Version 3 of the answer has an error of its own, which aiokafka 0.14 overlooks: a coordinator
+    that is moving would look like a group without commits.
+    """
+    response = await _send_request(coordinator, request)
+    code = response.error_code if isinstance(response, OffsetFetchResponse_v3) else 0
+    if code in _LOST_COORDINATOR:
+        coordinator.coordinator_dead()
+    if code:
+        raise for_code(code)()
+    return response
+
+
+GroupCoordinator._send_req = _checked_request

@@ -70,7 +70,13 @@ class ApacheKafka:
 
     def __enter__(self) -> Self:
         cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
-        self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._config))
+        self._java(
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster_id}",
+            "-c",
+            str(self._config),
+        )
         self.start()
         return self
 
