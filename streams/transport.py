@@ -93,7 +93,7 @@ class BatchConsumer(driver.Consumer):
     async def _drain_messages(self, fetcher: Any) -> None:
         # On a stop neither is news; during a rebalance Faust calls a cancelled fetcher crashed.
         stopped = cast("tuple[type[Exception], ...]", self.consumer_stopped_errors)
-        ended = (asyncio.CancelledError, *stopped)
+        ended: tuple[type[BaseException], ...] = (asyncio.CancelledError, *stopped)
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
                 records, active = await self._wait_next_records(1.0)
