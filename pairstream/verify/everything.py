@@ -6,13 +6,14 @@ Reads only: no group, no file is touched, and a live cluster may go on.
 from collections.abc import Mapping
 
 from pairstream.cluster import Cluster, lag
+from pairstream.run_records import Progress
 from pairstream.verify.files import DataFiles, read_files
 from pairstream.verify.ledger import LedgerComparison, Send
 from pairstream.verify.pairs import PairJourney
 from pairstream.verify.positions import check_chain, check_coverage, check_groups
 from pairstream.verify.report import Checks, Report
 from pairstream.verify.snapshot import LogReader, Scope, Snapshot, take_snapshot
-from pairstream.verify.topics import Progress, TopicWalk
+from pairstream.verify.topics import TopicWalk
 from pairstream.verify.trainings import check_trainings
 from schemas.settings import PairingSettings
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, TRAININGS, Names

@@ -1,9 +1,10 @@
 """Walks through all topics, one partition after another, so that memory holds one at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from confluent_kafka import Message
 
+from pairstream.run_records import PROGRESS_EVERY, Progress
 from pairstream.verify.files import DataFiles
 from pairstream.verify.flow import Flow
 from pairstream.verify.ledger import LedgerComparison
@@ -24,11 +25,6 @@ from schemas.topics import (
     Names,
     Topic,
 )
-
-PROGRESS_EVERY = 100_000
-
-# A topic, and how many of its records have been read.
-Progress = Callable[[str, int], None]
 
 
 class TopicWalk:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from schemas.crash_points import VARIABLE
-from tests.trainer.crash_points import crash_points
+from tests.crash_points import crash_points
 from tests.trainer.invariants import all_lines, assert_datasets, assert_sound, snapshot, spread
 from tests.trainer.made_pairs import line, make_pairs
 

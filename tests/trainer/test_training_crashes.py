@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from schemas.crash_points import VARIABLE
-from tests.trainer.crash_points import crash_points
+from tests.crash_points import crash_points
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import make_base_model, publish
 
