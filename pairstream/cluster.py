@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from confluent_kafka import (
     ConsumerGroupState,
     KafkaError,
@@ -18,7 +19,7 @@ from pairstream.ends import bounded_consumer, retried, true_ranges
 from schemas import clients
 from schemas.errors import PairstreamError
 from schemas.settings import KafkaSettings, TopicSettings
-from schemas.topics import STATE_CHANGELOG_CONFIG, TOPICS, Names
+from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, STATE_CHANGELOG_CONFIG, TOPICS, Names
 from trainer.source import Source
 
 ANSWER_SECONDS = 10.0
@@ -76,11 +77,19 @@ class Cluster:
         return {name: found[name] for name in names}
 
     def describe(self, topic: str) -> Source:
-        """A topic with its identity. Raises: PairstreamError when it is missing."""
+        """A topic with its identity.
+
+        Raises: PairstreamError when it is missing or the brokers do not tell it.
+        """
         partitions = self.require(topic)[topic]
-        described = self._admin.describe_topics(TopicCollection([topic]))[topic].result()
-        cluster = self._admin.describe_cluster().result()
-        return Source(str(cluster.cluster_id), topic, str(described.topic_id), partitions)
+
+        def ask() -> tuple[str, str]:
+            described = self._admin.describe_topics(TopicCollection([topic]))[topic].result()
+            cluster = self._admin.describe_cluster().result()
+            return str(cluster.cluster_id), str(described.topic_id)
+
+        cluster_id, topic_id = retried(ask, failure=f"the brokers do not tell what {topic} is")
+        return Source(cluster_id, topic, topic_id, partitions)
 
     def create(self, topics: list[NewTopic]) -> None:
         """Raises: PairstreamError with the broker's reason."""
@@ -164,6 +173,12 @@ class Cluster:
         # The embedded broker calls every group stable, and names no member.
         is_told = answer.members or answer.state != ConsumerGroupState.STABLE
         return len(answer.members) if is_told else None
+
+
+def describe_worker_source(cluster: Cluster, names: Names) -> bytes:
+    """The topics that a worker reads: equal bytes for the same ones. Raises: PairstreamError."""
+    topics = (RUN_EVENTS, GARBLE_REQUESTS)
+    return msgspec.json.encode([cluster.describe(names.topic(topic)) for topic in topics])
 
 
 def lag(ranges: Ranges, positions: Mapping[int, int]) -> int:

@@ -25,7 +25,7 @@ from schemas.topics import (
     TRAININGS,
     Names,
 )
-from streams.partition import marker_key, split_key
+from streams.state import SOURCE_KEY, marker_key, split_key
 
 UNREADABLE = "unreadable"
 
@@ -181,6 +181,7 @@ class _Newest:
             key = message.key()
             assert key is not None, "the worker writes no state without a key"
             (state.discard if message.value() is None else state.add)(key)
+        state.discard(SOURCE_KEY)
         runs = {split_key(key)[0] for key in state}
         is_open = sum(marker_key(run_id) not in state for run_id in runs)
         return Sample({"runs": is_open}, reader.total, records)

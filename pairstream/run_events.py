@@ -24,7 +24,9 @@ from streams.partition import Effects, Partition
 
 TEXT_WIDTH = 60
 
-Verdict = Literal["taken_in", "settles", "duplicate", "refused", "unknown_type", "overtaken"]
+Verdict = Literal[
+    "taken_in", "settles", "duplicate", "refused", "unknown_type", "overtaken", "beyond_limit"
+]
 
 
 class EventRecord(NamedTuple):
@@ -41,7 +43,8 @@ class EventFacts(Struct, frozen=True, kw_only=True):
     """One event of the run.
 
     `verdict`: `taken_in` new to the run; `settles` ends it; `duplicate` says what was said before;
-    `refused` for `reason`; `unknown_type` skipped; `overtaken` an expiry that came to nothing.
+    `refused` for `reason`; `unknown_type` skipped; `overtaken` an expiry that came to nothing;
+    `beyond_limit` ignored, because the run was too large before.
     `committed`: the workers have done with it. `dead_letter`: its topic/partition/offset there.
     `content`: the event itself, or its text if it is none; null unless texts were asked for.
     """
@@ -78,10 +81,12 @@ class Fate(Struct, frozen=True):
 
 
 def fold_events(
-    records: Iterable[EventRecord], *, memory_ms: int
+    records: Iterable[EventRecord], *, memory_ms: int, run_max_bytes: int
 ) -> tuple[list[Folded], dict[int, Partition]]:
     """Each record in the order of its partition; `memory_ms`: how long settled runs are known."""
-    partitions: dict[int, Partition] = defaultdict(lambda: Partition(extended=False))
+    partitions: dict[int, Partition] = defaultdict(
+        lambda: Partition(extended=False, run_max_bytes=run_max_bytes)
+    )
     folded = []
     for record in records:
         runs = partitions[record.partition]
@@ -106,6 +111,8 @@ def _verdict(event: Event | None, effects: Effects) -> Verdict:
         return "refused"
     if effects.skipped:
         return "unknown_type"
+    if effects.ignored:
+        return "beyond_limit"
     if effects.settlements:
         return "settles"
     if effects.writes:

@@ -27,13 +27,17 @@ class Sender:
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[Header] = (),
+        *,
+        partition: int = -1,
     ) -> None:
-        """Queue a record; waits only where the queue is full."""
+        """Queue a record; waits only where the queue is full. The key decides its partition, unless
+        one is given.
+        """
         named = cast("Any", list(headers))  # its stubs want text where bytes are meant
         while True:
             try:
                 self._producer.produce(
-                    topic, value, key, headers=named, on_delivery=self._delivered
+                    topic, value, key, partition, headers=named, on_delivery=self._delivered
                 )
             except BufferError:
                 self._producer.poll(0.1)

@@ -8,7 +8,7 @@ from pairstream.overview_text import training_line
 from pairstream.run_events import EventFacts
 from pairstream.story import PairFacts, ScoredRowFacts, Story
 from pairstream.terminal import counted, printable, printable_lines, shortened, shown_time
-from schemas.rows import DiscardReason, Outcome
+from schemas.rows import DiscardReason, Outcome, SettledBy
 
 ID_WIDTH = 80
 DETAIL_WIDTH = 200
@@ -20,6 +20,14 @@ REASONS: dict[DiscardReason, str] = {
     "never_succeeded": "none of its attempts scored above 0: there is nothing to choose",
     "no_shared_prompt": "no strategy of it has both a success and a failure with another text, so "
     "nothing stands against each other under one prompt",
+    "too_large": "its events, or the rows that they would give, are larger than "
+    "PAIRSTREAM_RUN_MAX_BYTES allows",
+}
+
+ENDS: dict[SettledBy, str] = {
+    "finished": "run.finished",
+    "timeout": "its silence",
+    "limit": "the event with which it became too large",
 }
 
 VERDICTS = {
@@ -27,6 +35,7 @@ VERDICTS = {
     "settles": "settles the run",
     "duplicate": "says what was said before: changes nothing",
     "unknown_type": "its type is not known: skipped",
+    "beyond_limit": "ignored: the run was too large before",
     "overtaken": "came to nothing: another event came before it, or the run was settled",
 }
 
@@ -89,14 +98,13 @@ def _missing(story: Story) -> str:
 
 
 def _figures(outcome: Outcome) -> str:
-    end = "run.finished" if outcome.settled_by == "finished" else "its silence"
     strategies = counted(outcome.strategies, "strategy", "strategies")
     attempts = counted(outcome.attempts, "attempt")
     successes = counted(outcome.successes, "success", "successes")
     scored_rows = counted(outcome.scored_rows, "scored row")
     return (
         f"{strategies}, {attempts}: {successes}, {outcome.void} void; {scored_rows}; "
-        f"settled by {end}"
+        f"settled by {ENDS[outcome.settled_by]}"
     )
 
 

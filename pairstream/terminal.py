@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 
+import click
 import msgspec
 
 
@@ -47,3 +48,8 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 def as_json_text(value: object) -> str:
     """Indented JSON in ASCII, so that nothing in it steers a terminal either."""
     return json.dumps(msgspec.to_builtins(value, str_keys=True), indent=2)
+
+
+def show_progress(done: int, total: int) -> None:
+    """Of a long read, on standard error."""
+    click.echo(f"{done} of {total} records read", err=True)

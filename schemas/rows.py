@@ -20,9 +20,10 @@ ScoredRowKind = Literal[
     "strategy_without_effect", "strategy_not_runnable", "code_success", "strategy_success"
 ]
 DiscardReason = Literal[
-    "incomplete", "void", "no_runnable_code", "never_succeeded", "no_shared_prompt"
+    "incomplete", "void", "no_runnable_code", "never_succeeded", "no_shared_prompt", "too_large"
 ]
-SettledBy = Literal["finished", "timeout"]
+# `limit`: by the event that made the run larger than a worker may hold.
+SettledBy = Literal["finished", "timeout", "limit"]
 TrainingStepName = Literal["requested", "started", "succeeded", "failed"]
 
 
@@ -67,7 +68,8 @@ class ScoredRow(Struct, frozen=True, forbid_unknown_fields=True):
 class Outcome(Struct, frozen=True, forbid_unknown_fields=True):
     """How a run was settled and why; exactly one for each run that was seen.
 
-    `attempts` counts the void ones too; `reason` is null when the run is `paired`.
+    `attempts` counts the void ones too; `reason` is null when the run is `paired`. Of a run that
+    is `too_large` the counts are those at its settling.
     """
 
     run_id: str

@@ -12,6 +12,9 @@ from msgspec import Meta, Struct
 
 ENVIRONMENT_PREFIX = "PAIRSTREAM_"
 
+# What a run of 50,000 small attempts takes; real ones are a hundredth of it.
+RUN_MAX_BYTES = 64 * 2**20
+
 # Ten years at most: what is longer is a slip, and infinity would not do.
 Positive = Meta(gt=0, le=10 * 365 * 86400)
 
@@ -76,6 +79,14 @@ class PairingSettings(KafkaSettings, frozen=True, kw_only=True):
         Literal["corrupt"],
         Meta(description="What spoils a response where nothing was rejected."),
     ] = "corrupt"
+    run_max_bytes: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            description="Size of a run's events (with 1 KiB for each), and of its rows, beyond "
+            "which it is discarded as too_large.",
+        ),
+    ] = RUN_MAX_BYTES
 
 
 class WorkerSettings(PairingSettings, frozen=True, kw_only=True):
@@ -89,6 +100,18 @@ class WorkerSettings(PairingSettings, frozen=True, kw_only=True):
         Positive,
         Meta(description="How long a settled run is remembered, to refuse what arrives late."),
     ] = 14 * 86400.0
+    open_runs_max_bytes: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            description="Size of a worker's open runs, counted alike, beyond which the longest "
+            "silent ones are settled before their timeout.",
+        ),
+    ] = 2 * 2**30
+    dead_letters_per_minute: Annotated[
+        int,
+        Meta(ge=1, description="Dead letters within a minute beyond which a worker stops."),
+    ] = 20_000
     session_timeout_seconds: Annotated[
         float,
         Meta(ge=1, le=1800, description="Silence after which the group gives a worker up."),

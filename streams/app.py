@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import faust
@@ -15,13 +16,15 @@ from schemas.errors import InvalidRecord
 from schemas.rows import encode, parse_garble_request
 from schemas.settings import WorkerSettings
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, STATE_TABLE, TOPICS, Names, Topic
-from streams.changelog import read_state
+from streams.changelog import read_committed, read_state
 from streams.expiry import Clock, Expiry
 from streams.fence import StallFence
 from streams.garbling import GARBLERS, garbled_pair
+from streams.letter_rate import LetterRate
 from streams.partition import Effects, Partition
 from streams.pipeline import Pipeline
 from streams.producer import Record, RecordProducer
+from streams.source_watch import watch_source
 from streams.table import RunTable, RunTableManager
 from streams.transport import Batch, BatchSchema, batching_transport
 
@@ -39,12 +42,22 @@ class WorkerApp:
     """One worker's parts; `failed` must end the process without committing."""
 
     def __init__(
-        self, settings: WorkerSettings, *, partitions: int, failed: Callable[[str], None]
+        self,
+        settings: WorkerSettings,
+        *,
+        partitions: int,
+        describe_source: Callable[[], bytes],
+        failed: Callable[[str], None],
     ) -> None:
         self.settings = settings
         self.names = Names(settings.topic_prefix)
         self._row_topics = {topic: self.names.topic(topic) for topic in TOPICS}
         self.failed = failed
+        self._describe_source = describe_source
+        self._letter_rate = {
+            topic: LetterRate(settings.dead_letters_per_minute)
+            for topic in (RUN_EVENTS, GARBLE_REQUESTS)
+        }
         self.clock = Clock()
         self.faust = _faust_app(settings, self.names, partitions)
         self.table = self._table(partitions)
@@ -64,12 +77,17 @@ class WorkerApp:
             key_type=bytes,
             value_type=bytes,
         )
-        config = clients.reader(self.settings, group=self.names.worker_app + "-state")
-        changelog = self.names.state_changelog
-        table.read_state = lambda ours: read_state(config, changelog, ours)
-        table.new_partition = lambda: Partition(extended=self.settings.pairing_extended)
+        settings, names = self.settings, self.names
+        table.source = names.topic(RUN_EVENTS)
+        reader = clients.reader(settings, group=names.worker_app + "-state")
+        table.read_state = lambda ours: read_state(reader, names.state_changelog, ours)
+        group = clients.reader(settings, group=names.worker_app)
+        table.read_committed = lambda ours: read_committed(group, table.source, ours)
+        table.describe_source = self._describe_source
+        table.new_partition = lambda: Partition(
+            extended=settings.pairing_extended, run_max_bytes=settings.run_max_bytes
+        )
         table.failed = self.failed
-        table.source = self.names.topic(RUN_EVENTS)
         self.faust.tables.add(table)
         return table
 
@@ -77,6 +95,7 @@ class WorkerApp:
         async def settle_runs(stream: Any) -> None:
             self._start(self.fence.beat(), self.producer.serve())
             self._start(self.expiry.serve(self.table, self.producer, self.fence))
+            self._start(watch_source(self._describe_source, changed=self.failed))
             pipeline = self._pipeline()
             async for event in stream.noack().events():
                 await pipeline.feed(event, *self._settle_runs(event))
@@ -117,7 +136,8 @@ class WorkerApp:
             now_ms=self.clock.now_ms(),
         )
         rows = [Record(self._row_topics[topic], key, value) for topic, key, value in effects.rows]
-        rows += [self._letter(RUN_EVENTS, records[i], error) for i, error in effects.refused]
+        refused = [(records[place], error) for place, error in effects.refused]
+        rows += self._letters(RUN_EVENTS, refused)
         writes = {**self.table.leftovers.pop(number, {}), **effects.writes}
         changelog = self.names.state_changelog
         _report(number, len(records), effects)
@@ -125,15 +145,26 @@ class WorkerApp:
 
     def _garble(self, event: Batch) -> list[Record]:
         garbler = GARBLERS[self.settings.garbler]
-        rows = []
+        rows, refused = [], []
         for record in cast("list[Any]", event.value):
             try:
                 pair = garbled_pair(parse_garble_request(record.value), garbler)
             except InvalidRecord as error:
-                rows.append(self._letter(GARBLE_REQUESTS, record, error))
+                refused.append((record, error))
             else:
                 rows.append(Record(self.names.topic(PAIRS), record.key, encode(pair)))
-        return rows
+        return rows + self._letters(GARBLE_REQUESTS, refused)
+
+    def _letters(self, topic: Topic, refused: Sequence[tuple[Any, InvalidRecord]]) -> list[Record]:
+        if self._letter_rate[topic].exceeds(len(refused), now=time.monotonic()):
+            record, error = refused[-1]
+            self.failed(
+                f"more than {self.settings.dead_letters_per_minute} dead letters within a minute, "
+                f"the last at {record.topic}/{record.partition}/{record.offset} ({error.reason}: "
+                f"{error.detail}): mend what sends them; to let them pass, raise "
+                "PAIRSTREAM_DEAD_LETTERS_PER_MINUTE"
+            )
+        return [self._letter(topic, record, error) for record, error in refused]
 
     def _letter(self, topic: Topic, record: Any, error: InvalidRecord) -> Record:
         headers = dead_letters.headers(
@@ -177,6 +208,7 @@ def _report(partition: int, records: int, effects: Effects) -> None:
         settled=len(effects.settlements),
         refused=len(effects.refused),
         unknown_types=effects.skipped,
+        ignored=effects.ignored,
     )
     for _, error in effects.refused:
         log.warning("record_refused", partition=partition, reason=error.reason, why=error.detail)

@@ -37,6 +37,24 @@ def read_state(config: ClientConfig, topic: str, partitions: set[int]) -> Mappin
         consumer.close()
 
 
+def read_committed(config: ClientConfig, topic: str, partitions: set[int]) -> dict[int, int]:
+    """What the group of `config` has committed, by partition; 0 where it has nothing. Blocking.
+
+    Raises: PairstreamError when the brokers do not tell it.
+    """
+    consumer = Consumer(config)
+    try:
+        asked = [TopicPartition(topic, partition) for partition in sorted(partitions)]
+        answers = consumer.committed(asked, timeout=METADATA_SECONDS)
+        return {each.partition: max(0, each.offset) for each in answers}
+    except confluent_kafka.KafkaException as error:
+        raise PairstreamError(
+            f"the brokers do not tell what is committed: {error.args[0].str()}"
+        ) from error
+    finally:
+        consumer.close()
+
+
 def _read(consumer: Consumer, topic: str, partitions: set[int]) -> Mapping[int, State]:
     state: dict[int, State] = {partition: {} for partition in partitions}
     missing = set()

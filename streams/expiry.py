@@ -15,7 +15,8 @@ from streams.producer import Record, RecordProducer
 from streams.table import RunTable
 
 TICKS_A_TIMEOUT = 20
-LONGEST_TICK_SECONDS = 30.0
+# Open runs may outgrow their bound by what comes within so long.
+LONGEST_TICK_SECONDS = 5.0
 
 
 class Clock:
@@ -34,6 +35,7 @@ class Expiry:
     def __init__(self, settings: WorkerSettings, names: Names, clock: Clock) -> None:
         self._timeout_ms = int(settings.run_timeout_seconds * 1000)
         self._memory_ms = int(settings.settled_run_memory_seconds * 1000)
+        self._most_bytes = settings.open_runs_max_bytes
         self._events = names.topic(RUN_EVENTS)
         self._changelog = names.state_changelog
         self._clock = clock
@@ -44,10 +46,12 @@ class Expiry:
         while True:
             await asyncio.sleep(tick)
             fence.check()
-            for number, runs in table.runs.items():
-                await producer.send(self._due(number, runs))
+            partitions = dict(table.runs)
+            for number, runs in partitions.items():
+                excess = runs.size - self._most_bytes // len(partitions)
+                await producer.send(self._due(number, runs, excess))
 
-    def _due(self, partition: int, runs: Partition) -> list[Record]:
+    def _due(self, partition: int, runs: Partition, excess: int) -> list[Record]:
         now_ms = self._clock.now_ms()
         time = datetime.fromtimestamp(now_ms / 1000, UTC)
         records = [
@@ -57,7 +61,7 @@ class Expiry:
                 msgspec.json.encode(RunExpired(run_id, time, events)),
                 partition,
             )
-            for run_id, events in runs.silent(now_ms - self._timeout_ms)
+            for run_id, events in runs.silent(now_ms - self._timeout_ms, excess=excess)
         ]
         forgotten = runs.forget(now_ms - self._memory_ms)
         return records + [Record(self._changelog, key, None, partition) for key in forgotten]

@@ -390,6 +390,11 @@ def settle(run: Run, settled_by: SettledBy, *, extended: bool) -> Settlement:
     return Settlement(outcome, scored_rows, pairs, requests)
 
 
+def give_up(run: Run, settled_by: SettledBy) -> Settlement:
+    """Discard a run that is larger than it may be, or whose rows would be: it gives none."""
+    return Settlement(_outcome(run, settled_by, "too_large", _tally(run), 0, 0), [], [], [])
+
+
 def _strategies(run: Run) -> list[Strategy]:
     started = run.started
     attempts: dict[str, list[CodeAttempted]] = {strategy_id: [] for strategy_id in run.strategies}

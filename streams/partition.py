@@ -11,35 +11,26 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import msgspec
-
 from schemas.errors import InvalidRecord
 from schemas.events import INVALID_EVENT, Event, RunExpired, RunFinished, parse_event
 from schemas.rows import Row, SettledBy, encode
-from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_OUTCOMES, SCORED_ROWS, Topic
-from streams.pairing import Settlement, settle
-from streams.runs import DIGEST_BYTES, AgentEvent, Folded, Run, event_digest
+from schemas.settings import RUN_MAX_BYTES
+from schemas.topics import (
+    GARBLE_REQUESTS,
+    MAX_ROW_BYTES,
+    PAIRS,
+    RUN_OUTCOMES,
+    SCORED_ROWS,
+    Topic,
+)
+from streams.pairing import Settlement, give_up, settle
+from streams.runs import AgentEvent, Folded, Run, event_digest
+from streams.state import MARKER, Marker, decode_marker, event_key, marker_key, split_key
 
 RUN_SETTLED = "run_settled"
 
-_SEPARATOR = b"\x00"
-_MARKER = b"settled"
-
-# A marker must fit into a record: a run of more events recognises only so many of them again.
-_MARKER_EVENTS = 65_536
-
-
-class Marker(msgspec.Struct, frozen=True, array_like=True):
-    """What remains of a settled run: enough to tell a redelivery from a late event."""
-
-    settled_by: SettledBy
-    digests: bytes
-
-    def knows(self, digest: bytes) -> bool:
-        place = self.digests.find(digest)
-        while place > 0 and place % DIGEST_BYTES:
-            place = self.digests.find(digest, place + 1)
-        return place >= 0
+# What an event takes in memory beside its text.
+EVENT_BYTES = 1024
 
 
 @dataclass(slots=True)
@@ -51,7 +42,7 @@ class OpenRun:
         keys: of its events in the state.
         seen_ms: when a worker last saw an event of it.
         expiring_at: the count of events for which an expiry has been asked for.
-        newest: the offset of its newest event.
+        size: of its events, duplicates aside, with `EVENT_BYTES` for each.
     """
 
     run: Run
@@ -59,7 +50,12 @@ class OpenRun:
     events: list[tuple[int, bytes]] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     expiring_at: int = 0
-    newest: int = -1
+    size: int = 0
+
+    def keep(self, offset: int, value: bytes) -> None:
+        """An event that is not in the state yet."""
+        self.events.append((offset, value))
+        self.size += len(value) + EVENT_BYTES
 
     @property
     def count(self) -> int:
@@ -75,33 +71,40 @@ class OpenRun:
         self.events.clear()
 
 
+# Topic, key and value of each.
+Rows = list[tuple[Topic, bytes, bytes]]
+
+
 @dataclass(slots=True)
 class Effects:
     """What a batch of records asks for, in order.
 
     Attributes:
-        rows: topic, key, value of each row.
         refused: index of the record in the batch, and why it is a dead letter.
         writes: state by key; None removes it.
         skipped: events of unknown types.
+        ignored: events of runs that were discarded as too large before.
     """
 
-    rows: list[tuple[Topic, bytes, bytes]] = field(default_factory=list)
+    rows: Rows = field(default_factory=list)
     refused: list[tuple[int, InvalidRecord]] = field(default_factory=list)
     writes: dict[bytes, bytes | None] = field(default_factory=dict)
     settlements: list[Settlement] = field(default_factory=list)
     skipped: int = 0
-
-
-_marker_encoder = msgspec.msgpack.Encoder()
-_marker_decoder = msgspec.msgpack.Decoder(Marker)
+    ignored: int = 0
 
 
 class Partition:
-    """Every run of one partition, open or settled."""
+    """Every run of one partition, open or settled.
 
-    def __init__(self, *, extended: bool) -> None:
-        self.extended = extended
+    Attributes:
+        size: of the open runs, as `OpenRun.size`.
+    """
+
+    def __init__(self, *, extended: bool, run_max_bytes: int = RUN_MAX_BYTES) -> None:
+        self._extended = extended
+        self._run_max_bytes = run_max_bytes
+        self.size = 0
         self.open: OrderedDict[str, OpenRun] = OrderedDict()
         self.settled: OrderedDict[str, tuple[Marker, int]] = OrderedDict()
         self._touched: dict[str, OpenRun] = {}
@@ -136,63 +139,79 @@ class Partition:
     def _fold(self, event: Event, value: bytes, offset: int, now_ms: int, effects: Effects) -> None:
         remembered = self.settled.get(event.run_id)
         if remembered is not None:
-            _check_late(event, remembered[0])
+            effects.ignored += _is_ignored(event, remembered[0])
             return
         if isinstance(event, RunExpired):
-            self._expire(event, offset, now_ms, effects)
+            self._expire(event, now_ms, effects)
         elif isinstance(event, RunFinished):
             self._settle(event, "finished", now_ms, effects)
         else:
-            self._take_in(event, value, offset, now_ms)
+            self._take_in(event, value, offset, now_ms, effects)
 
-    def _take_in(self, event: AgentEvent, value: bytes, offset: int, now_ms: int) -> None:
+    def _take_in(
+        self, event: AgentEvent, value: bytes, offset: int, now_ms: int, effects: Effects
+    ) -> None:
         opened = self.open.get(event.run_id)
         if opened is None:
             opened = self.open[event.run_id] = OpenRun(Run(event.run_id), now_ms)
         else:
             opened.seen_ms = now_ms
             self.open.move_to_end(event.run_id)
+        refusal = None
         try:
             if opened.run.fold(event) is Folded.DUPLICATE:
                 return
-        except InvalidRecord:
+        except InvalidRecord as error:
             # Kept as well, so that the same refusal is known again after a restart.
-            self._keep(opened, value, offset)
-            raise
-        self._keep(opened, value, offset)
+            refusal = error
+        opened.keep(offset, value)
+        self.size += len(value) + EVENT_BYTES
+        if opened.size > self._run_max_bytes:
+            self._settle(event, "limit", now_ms, effects)
+        else:
+            self._touched[event.run_id] = opened
+        if refusal is not None:
+            raise refusal
 
-    def _keep(self, opened: OpenRun, value: bytes, offset: int) -> None:
-        opened.events.append((offset, value))
-        opened.newest = offset
-        self._touched[opened.run.run_id] = opened
-
-    def _expire(self, event: RunExpired, offset: int, now_ms: int, effects: Effects) -> None:
+    def _expire(self, event: RunExpired, now_ms: int, effects: Effects) -> None:
         opened = self.open.get(event.run_id)
-        if opened is None or opened.newest > offset:
-            return  # seen before, and it did not settle the run then
-        if opened.count == event.events:
+        # Events that came since undo it; fewer are left where retention took the oldest ones.
+        if opened is not None and opened.count <= event.events:
             self._settle(event, "timeout", now_ms, effects)
 
-    def _settle(
-        self, event: RunFinished | RunExpired, by: SettledBy, now_ms: int, effects: Effects
-    ) -> None:
+    def _settle(self, event: Event, by: SettledBy, now_ms: int, effects: Effects) -> None:
         opened = self.open.pop(event.run_id, None) or OpenRun(Run(event.run_id), now_ms)
         self._touched.pop(event.run_id, None)
-        settlement = settle(opened.run, by, extended=self.extended)
-        _add_rows(settlement, effects)
-        digests = [*opened.run.digests(), event_digest(event)]
-        marker = Marker(by, b"".join(digests[-_MARKER_EVENTS:]))
+        self.size -= opened.size
+        settlement, rows = self._rows(opened.run, by)
+        effects.settlements.append(settlement)
+        effects.rows += rows
+        marker = Marker.of(opened.run, event, by)
         self.settled[event.run_id] = (marker, now_ms)
         # The marker first: a crash in between must not leave half a run that looks open.
-        effects.writes[marker_key(event.run_id)] = _marker_encoder.encode(marker)
+        effects.writes[marker_key(event.run_id)] = marker.encode()
         effects.writes.update(dict.fromkeys(opened.keys))
 
-    def silent(self, since_ms: int) -> list[tuple[str, int]]:
-        """Runs of which nothing was seen since then, with their counts of events; each once."""
+    def _rows(self, run: Run, by: SettledBy) -> tuple[Settlement, Rows]:
+        if by != "limit":
+            settlement = settle(run, by, extended=self._extended)
+            rows = _encoded(settlement, self._run_max_bytes)
+            if rows is not None:
+                return settlement, rows
+        settlement = give_up(run, by)
+        return settlement, [(RUN_OUTCOMES, run.run_id.encode(), encode(settlement.outcome))]
+
+    def silent(self, since_ms: int, *, excess: int = 0) -> list[tuple[str, int]]:
+        """Runs of which nothing was seen since then, with their counts of events; each once.
+
+        Args:
+            excess: the size of open runs that must go, the longest silent ones first.
+        """
         expired = []
         for run_id, opened in self.open.items():
-            if opened.seen_ms > since_ms:
+            if opened.seen_ms > since_ms and excess <= 0:
                 break
+            excess -= opened.size
             if opened.expiring_at != opened.count:
                 opened.expiring_at = opened.count
                 expired.append((run_id, opened.count))
@@ -218,8 +237,8 @@ class Partition:
         markers: list[tuple[int, str, Marker]] = []
         for key, value, written_ms in state:
             run_id, suffix = split_key(key)
-            if suffix == _MARKER:
-                markers.append((written_ms, run_id, _marker_decoder.decode(value)))
+            if suffix == MARKER:
+                markers.append((written_ms, run_id, decode_marker(value)))
             else:
                 events.setdefault(run_id, []).append((int(suffix), value, written_ms))
         for written_ms, run_id, marker in sorted(markers, key=lambda item: item[:2]):
@@ -231,24 +250,9 @@ class Partition:
         }
         by_silence = sorted(events.items(), key=lambda item: max(seen for _, _, seen in item[1]))
         for run_id, kept in by_silence:
-            self.open[run_id] = _reopened(run_id, sorted(kept))
+            self.open[run_id] = opened = _reopened(run_id, sorted(kept))
+            self.size += opened.size
         return leftovers
-
-
-def event_key(run_id: str, offset: int) -> bytes:
-    """The state's key of one event of an open run."""
-    return f"{run_id}\x00{offset}".encode()
-
-
-def marker_key(run_id: str) -> bytes:
-    """The state's key of a settled run."""
-    return run_id.encode() + _SEPARATOR + _MARKER
-
-
-def split_key(key: bytes) -> tuple[str, bytes]:
-    """A state's key as run_id and the rest."""
-    run_id, _, suffix = key.rpartition(_SEPARATOR)
-    return run_id.decode(), suffix
 
 
 def _reopened(run_id: str, kept: list[tuple[int, bytes, int]]) -> OpenRun:
@@ -258,24 +262,39 @@ def _reopened(run_id: str, kept: list[tuple[int, bytes, int]]) -> OpenRun:
         assert isinstance(event, AgentEvent)
         with suppress(InvalidRecord):  # it was refused before, and stands as refused again
             opened.run.fold(event)
-        opened.keys.append(event_key(run_id, offset))
-        opened.newest = offset
+        opened.keep(offset, value)
+    opened.write({})
     return opened
 
 
-def _check_late(event: Event, marker: Marker) -> None:
+def _is_ignored(event: Event, marker: Marker) -> bool:
+    """Whether the run's outcome has told of what still comes: it was too large.
+
+    Raises: InvalidRecord (`run_settled`) for what was not seen before the run was settled.
+    """
+    if marker.settled_by == "limit":
+        return True
     if type(event) is RunExpired or marker.knows(event_digest(event)):
-        return
+        return False
     raise InvalidRecord(RUN_SETTLED, f"the run was settled before ({marker.settled_by})")
 
 
-def _add_rows(settlement: Settlement, effects: Effects) -> None:
-    rows: list[tuple[Topic, Sequence[Row]]] = [
+def _encoded(settlement: Settlement, max_bytes: int) -> Rows | None:
+    """The rows in the order in which they are sent; None when they are larger than they may be."""
+    groups: tuple[tuple[Topic, Sequence[Row]], ...] = (
         (SCORED_ROWS, settlement.scored_rows),
         (PAIRS, settlement.pairs),
         (GARBLE_REQUESTS, settlement.garble_requests),
         (RUN_OUTCOMES, [settlement.outcome]),
-    ]
+    )
     key = settlement.outcome.run_id.encode()
-    effects.rows.extend((topic, key, encode(row)) for topic, group in rows for row in group)
-    effects.settlements.append(settlement)
+    rows = []
+    size = 0
+    for topic, group in groups:
+        for row in group:
+            value = encode(row)
+            size += len(value)
+            if size > max_bytes or len(value) > MAX_ROW_BYTES:
+                return None
+            rows.append((topic, key, value))
+    return rows

@@ -15,8 +15,10 @@ from faust.tables.table import Table
 from faust.types import TP, EventT
 
 from schemas.crash_points import crash_point
+from schemas.errors import PairstreamError
 from streams.changelog import State
 from streams.partition import Partition
+from streams.state import SOURCE_KEY, check_source
 
 # By a name of its own: what Faust logs as this module is silenced (pairstream/logs.py).
 log = structlog.get_logger("pairstream.state")
@@ -31,6 +33,8 @@ class RunTable(Table[bytes, bytes]):
     """
 
     read_state: Callable[[set[int]], Mapping[int, State]]
+    read_committed: Callable[[set[int]], Mapping[int, int]]
+    describe_source: Callable[[], bytes]
     new_partition: Callable[[], Partition]
     failed: Callable[[str], None]
     source: str
@@ -48,6 +52,7 @@ class RunTable(Table[bytes, bytes]):
         generation_id: int = 0,
     ) -> None:
         """Let go of everything: what another worker may have written meanwhile is read again."""
+        crash_point("worker.assigned")
         self.runs = {}
         self.leftovers = {}
 
@@ -57,10 +62,12 @@ class RunTable(Table[bytes, bytes]):
         ours = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == self.source}
         crash_point("worker.recovery")
         try:
-            state = await asyncio.to_thread(self.read_state, ours)
-            restored = await asyncio.to_thread(self._restore, state)
+            restored = await asyncio.to_thread(self._restore, ours)
+        except PairstreamError as error:
+            self.failed(str(error))
+            return
         except Exception as error:  # noqa: BLE001 - Faust would swallow it and go on with nothing
-            self.failed(f"the state could not be read: {error}")
+            self.failed(f"the state could not be read: {error!r}")
             return
         if self.app.consumer_generation_id == generation:
             self.runs = {partition: runs for partition, (runs, _) in restored.items()}
@@ -73,12 +80,16 @@ class RunTable(Table[bytes, bytes]):
             )
             crash_point("worker.recovered")
 
-    def _restore(self, state: Mapping[int, State]) -> dict[int, tuple[Partition, Writes]]:
+    def _restore(self, ours: set[int]) -> dict[int, tuple[Partition, Writes]]:
+        """Each partition with what must be written before anything of it is committed."""
+        source, committed = self.describe_source(), self.read_committed(ours)
         restored: dict[int, tuple[Partition, Writes]] = {}
-        for partition, records in state.items():
+        for partition, records in self.read_state(ours).items():
+            found, _ = records.pop(SOURCE_KEY, (None, 0))
+            check_source(source, found, committed[partition])
             runs = self.new_partition()
             left = runs.restore((key, value, ms) for key, (value, ms) in records.items())
-            restored[partition] = (runs, left)
+            restored[partition] = (runs, left if found else {SOURCE_KEY: source, **left})
         return restored
 
     def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:

@@ -8,7 +8,7 @@ committed. Group membership, assignment, heartbeats and commits stay Faust's.
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import faust
@@ -18,6 +18,8 @@ from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, EventT, Message
 from yarl import URL
+
+from schemas.crash_points import crash_point
 
 DEFAULT_BATCH_RECORDS = 2000
 
@@ -60,6 +62,8 @@ class BatchConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish and commit what is in flight before forgetting it; Faust does the reverse."""
+        if revoked:
+            crash_point("worker.revoked")
         self._is_positioned = False
         if self._active_partitions is not None:
             self._active_partitions.difference_update(revoked)
@@ -80,6 +84,12 @@ class BatchConsumer(driver.Consumer):
         self._forget(set(self._handed_over), keep_position=True)
         self._doubted.clear()
         self._is_positioned = True
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        crash_point("worker.before_commit")
+        is_done: bool = await super()._commit(offsets)
+        crash_point("worker.committed")
+        return is_done
 
     def _forget(self, partitions: set[TP], *, keep_position: bool = False) -> None:
         for tp in partitions:

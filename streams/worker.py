@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import structlog
@@ -26,11 +27,15 @@ STOP_SECONDS = 30.0
 FAILED = 1
 
 
-def run_worker(settings: WorkerSettings, *, partitions: int) -> int:
+def run_worker(
+    settings: WorkerSettings, *, partitions: int, describe_source: Callable[[], bytes]
+) -> int:
     """Returns the exit code: 0 after SIGTERM or Ctrl-C; a failure ends the process with 1.
 
     Args:
         partitions: of the events topic, which the state was laid out for.
+        describe_source: the topics that it reads, as the cluster knows them now. Blocking; may
+            raise PairstreamError.
 
     Raises: PairstreamError when this installation cannot run a worker.
     """
@@ -41,7 +46,7 @@ def run_worker(settings: WorkerSettings, *, partitions: int) -> int:
     sys.setswitchinterval(0.02)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    app = WorkerApp(settings, partitions=partitions, failed=_end)
+    app = WorkerApp(settings, partitions=partitions, describe_source=describe_source, failed=_end)
     worker = _QuietWorker(
         app.faust, loop=loop, loglevel="WARN", redirect_stdouts=False, override_logging=False
     )

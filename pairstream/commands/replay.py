@@ -38,6 +38,7 @@ def command(
     """
     from pairstream.cluster import Cluster
     from pairstream.rebuild import rebuild_from_events, rebuild_from_pairs
+    from pairstream.terminal import show_progress
     from schemas.topics import PAIRS, RUN_EVENTS, Names
     from trainer.datasets import read_manifest
 
@@ -55,14 +56,10 @@ def command(
     if source == "pairs":
         summary = rebuild_from_pairs(
             pairing, described, out, eval_fraction=fraction, since=since, like=like,
-            progress=_progress,
+            progress=show_progress,
         )  # fmt: skip
     else:
         summary = rebuild_from_events(
-            pairing, described, out, eval_fraction=fraction, since=since, progress=_progress
+            pairing, described, out, eval_fraction=fraction, since=since, progress=show_progress
         )
     click.echo(summary)
-
-
-def _progress(done: int, total: int) -> None:
-    click.echo(f"{done} of {total} records read", err=True)

@@ -12,7 +12,12 @@ from schemas.settings import WorkerSettings
 
 @click.command("worker")
 @settings_options(WorkerSettings)
-def command(config_file: Path | None, **flags: Any) -> None:
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="First make the state anew from the events, where it was lost; no other worker may run.",
+)
+def command(config_file: Path | None, *, rebuild: bool, **flags: Any) -> None:
     """Settle runs into pairs, scored rows and outcomes: the Faust app.
 
     Start as many as there are partitions at most; they share the work. Stops cleanly on SIGTERM;
@@ -22,8 +27,9 @@ def command(config_file: Path | None, **flags: Any) -> None:
     Example:
       pairstream worker --run-timeout-seconds 600
     """
-    from pairstream.cluster import Cluster, worker_partitions
+    from pairstream.cluster import Cluster, describe_worker_source, worker_partitions
     from pairstream.logs import set_up_logs
+    from pairstream.terminal import show_progress
     from schemas.topics import (
         GARBLE_REQUESTS,
         PAIRS,
@@ -42,5 +48,15 @@ def command(config_file: Path | None, **flags: Any) -> None:
         names.dead_letters(RUN_EVENTS),
         names.dead_letters(GARBLE_REQUESTS),
     ]
-    partitions = worker_partitions(Cluster(settings), names, required)
-    sys.exit(run_worker(settings, partitions=partitions))
+    cluster = Cluster(settings)
+    partitions = worker_partitions(cluster, names, required)
+    if rebuild:
+        from pairstream.state_rebuild import rebuild_state
+
+        click.echo(rebuild_state(settings, partitions=partitions, progress=show_progress), err=True)
+    code = run_worker(
+        settings,
+        partitions=partitions,
+        describe_source=lambda: describe_worker_source(cluster, names),
+    )
+    sys.exit(code)

@@ -42,7 +42,7 @@ def verify(
     ledger = _ledger(checks, sends, names, scope)
     journey = PairJourney(checks, files, scope) if is_ours else None
     walk = TopicWalk(checks, snapshot, scope, reader, names, progress)
-    events = walk.run(ledger, journey, files, extended=settings.pairing_extended)
+    events = walk.run(ledger, journey, files, rules=settings)
     check_trainings(checks.trainings, walk.read_all(TRAININGS), data, files)
     check_groups(checks, snapshot, files, shown if is_ours else None)
     _tell_progress(checks, snapshot, files if is_ours else None, events)

@@ -6,7 +6,11 @@ tests hold the worker against it.
 """
 
 import hashlib
+import json
 from typing import Any
+
+from schemas.settings import RUN_MAX_BYTES
+from schemas.topics import MAX_ROW_BYTES
 
 Json = dict[str, Any]
 
@@ -16,7 +20,14 @@ Side = tuple[str, Json]
 PARTS = ("system_plist", "basic_env_plist", "special_egc_req_plist", "strat_code_req_plist")
 
 
-def settle(run_id: str, events: list[Json], *, settled_by: str, extended: bool) -> Json:
+def settle(
+    run_id: str,
+    events: list[Json],
+    *,
+    settled_by: str,
+    extended: bool,
+    run_max_bytes: int = RUN_MAX_BYTES,
+) -> Json:
     """The rows of one run: `outcome`, `scored_rows`, `pairs` (those to be garbled included)."""
     run = _collect(run_id, events)
     scored_rows = _scored_rows(run)
@@ -24,6 +35,8 @@ def settle(run_id: str, events: list[Json], *, settled_by: str, extended: bool) 
     pairs = [] if reason else _pairs(run, extended=extended)
     if not reason and not pairs:
         reason = "no_shared_prompt"
+    if settled_by == "limit" or _is_too_much([*scored_rows, *pairs], run_max_bytes):
+        reason, scored_rows, pairs = "too_large", [], []
     attempts = run["all_attempts"]
     outcome = {
         "run_id": run["run_id"],
@@ -39,6 +52,14 @@ def settle(run_id: str, events: list[Json], *, settled_by: str, extended: bool) 
         **run["who"],
     }
     return {"outcome": outcome, "scored_rows": scored_rows, "pairs": pairs}
+
+
+def _is_too_much(rows: list[Json], most: int) -> bool:
+    """To within some bytes a row: a whole number stands in the worker's rows with a `.0`."""
+    sizes = [
+        len(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()) for row in rows
+    ]
+    return sum(sizes) > most or max(sizes, default=0) > MAX_ROW_BYTES
 
 
 def _collect(run_id: str, events: list[Json]) -> Json:

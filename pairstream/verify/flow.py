@@ -15,6 +15,7 @@ from pairstream.verify.snapshot import Scope, Snapshot
 from schemas.errors import InvalidRecord
 from schemas.placement import partition_of
 from schemas.rows import Pair, encode, parse_garble_request, parse_pair
+from schemas.settings import PairingSettings
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, RUN_OUTCOMES, SCORED_ROWS
 from streams.garbling import ResponseKind, corrupt
 
@@ -33,8 +34,7 @@ class Flow:
         snapshot: Snapshot,
         scope: Scope,
         letters: LetterComparison,
-        *,
-        extended: bool,
+        rules: PairingSettings,
     ) -> None:
         horizons = snapshot.horizons
         self.events: Counter[str] = Counter()
@@ -42,7 +42,7 @@ class Flow:
         self._snapshot = snapshot
         self._scope = scope
         self._letters = letters
-        self._extended = extended
+        self._rules = rules
         self._ends: dict[str, int] = {}
         self._outcomes, self._scored_rows, self._requests, self._pairs = (
             RowComparison(check, noun, horizon_ms=horizons.get(topic.name))
@@ -61,7 +61,9 @@ class Flow:
         low, _ = self._snapshot.ranges[RUN_EVENTS.name][partition]
         self._ends.clear()
         log = PartitionLog(
-            is_complete=low == 0, on_settled=lambda run: self._expect(partition, run)
+            is_complete=low == 0,
+            on_settled=lambda run: self._expect(partition, run),
+            run_max_bytes=self._rules.run_max_bytes,
         )
         for message in messages:
             offset = int(message.offset() or 0)
@@ -82,7 +84,13 @@ class Flow:
             return
         must = self._snapshot.is_committed(RUN_EVENTS, partition, run.offset)
         self._ends[run.run_id] = run.offset
-        rows = settle(run.run_id, run.events, settled_by=run.settled_by, extended=self._extended)
+        rows = settle(
+            run.run_id,
+            run.events,
+            settled_by=run.settled_by,
+            extended=self._rules.pairing_extended,
+            run_max_bytes=self._rules.run_max_bytes,
+        )
 
         def expected(row: Json, *, must: bool = must) -> Expected:
             return Expected(digest_of(row), must, run.timestamp_ms)

@@ -11,10 +11,12 @@ from typing import Literal, NamedTuple
 
 from pairstream.verify.events import NotAnEvent, read_event
 from pairstream.verify.expected import Json
+from schemas.settings import RUN_MAX_BYTES
 
 Verdict = Literal[
     "taken_in", "settles", "duplicate", "invalid_event", "conflicting_start",
     "conflicting_strategy", "conflicting_attempt", "run_settled", "unknown_type", "overtaken",
+    "beyond_limit",
 ]  # fmt: skip
 
 REFUSALS: dict[str, Verdict] = {
@@ -23,6 +25,9 @@ REFUSALS: dict[str, Verdict] = {
     "code.attempted": "conflicting_attempt",
 }
 REFUSED = frozenset({"invalid_event", "run_settled", *REFUSALS.values()})
+
+# An event counts as its bytes and this much.
+EVENT_BYTES = 1024
 
 # What a sender that tries again may say differently.
 STAMPS = ("time", "event_id", "run_id")
@@ -45,15 +50,22 @@ class OpenRun:
         said: what stands in each place (its start, a strategy, an attempt), as a digest.
         refused: digests of what said otherwise.
         kept: offset and value of all that was new, the refused ones included.
+        size: of all that is kept.
         is_whole: whether no event of it can be missing at the log's beginning.
     """
 
     is_whole: bool
+    size: int = 0
     events: list[Json] = field(default_factory=list)
     said: dict[tuple[object, ...], bytes] = field(default_factory=dict)
     refused: set[bytes] = field(default_factory=set)
     kept: list[tuple[int, bytes]] = field(default_factory=list)
     last_offset: int = -1
+
+    def keep(self, record: EventRecord) -> None:
+        value = record.value or b""
+        self.kept.append((record.offset, value))
+        self.size += len(value) + EVENT_BYTES
 
 
 class EndedRun(NamedTuple):
@@ -62,6 +74,7 @@ class EndedRun(NamedTuple):
     is_whole: bool
     offset: int
     said: frozenset[bytes]
+    was_too_large: bool
 
 
 class Settled(NamedTuple):
@@ -78,12 +91,19 @@ class Settled(NamedTuple):
 class PartitionLog:
     """The runs of one partition; `is_complete`: nothing of the log's beginning is missing."""
 
-    def __init__(self, *, is_complete: bool, on_settled: Callable[[Settled], None]) -> None:
+    def __init__(
+        self,
+        *,
+        is_complete: bool,
+        on_settled: Callable[[Settled], None],
+        run_max_bytes: int = RUN_MAX_BYTES,
+    ) -> None:
         self.open: dict[str, OpenRun] = {}
         self.ended: dict[str, EndedRun] = {}
         self.verdicts: Counter[Verdict] = Counter()
         self._is_complete = is_complete
         self._on_settled = on_settled
+        self._run_max_bytes = run_max_bytes
 
     def take(self, record: EventRecord) -> tuple[Verdict, bool]:
         """The verdict on the log's next record, and whether it is certain: it is not where the
@@ -118,31 +138,37 @@ class PartitionLog:
             return _verdict_on_late(event, ended)
         if kind == "run.expired":
             run = self.open.get(run_id)
-            if run is None or len(run.kept) != event["events"]:
+            if run is None or len(run.kept) > event["events"]:
                 return "overtaken"
-            return self._settle(event, record, "timeout")
+            self._settle(event, record, "timeout")
+            return "settles"
         if kind == "run.finished":
-            return self._settle(event, record, "finished")
+            self._settle(event, record, "finished")
+            return "settles"
         run = self.open.setdefault(run_id, self._new_run(event))
-        return _take_in(event, record, run)
+        verdict = _take_in(event, record, run)
+        if run.size > self._run_max_bytes:
+            self._settle(event, record, "limit")
+        return verdict
 
     def _new_run(self, event: Json) -> OpenRun:
         return OpenRun(is_whole=self._is_complete or event["type"] == "run.started")
 
-    def _settle(self, event: Json, record: EventRecord, settled_by: str) -> Verdict:
+    def _settle(self, event: Json, record: EventRecord, settled_by: str) -> None:
         run_id = event["run_id"]
         run = self.open.pop(run_id, None) or self._new_run(event)
         known = frozenset({*run.said.values(), *run.refused, _digest(event)})
-        self.ended[run_id] = EndedRun(run.is_whole, record.offset, known)
+        self.ended[run_id] = EndedRun(run.is_whole, record.offset, known, settled_by == "limit")
         self._on_settled(
             Settled(
                 run_id, run.events, settled_by, run.is_whole, record.offset, record.timestamp_ms
             )
         )
-        return "settles"
 
 
 def _verdict_on_late(event: Json, ended: EndedRun) -> Verdict:
+    if ended.was_too_large:
+        return "beyond_limit"
     if event["type"] == "run.expired":
         return "overtaken"
     return "duplicate" if _digest(event) in ended.said else "run_settled"
@@ -157,10 +183,10 @@ def _take_in(event: Json, record: EventRecord, run: OpenRun) -> Verdict:
         if standing == digest or digest in run.refused:
             return "duplicate"
         run.refused.add(digest)
-        run.kept.append((record.offset, record.value or b""))
+        run.keep(record)
         return REFUSALS[event["type"]]
     run.events.append(event)
-    run.kept.append((record.offset, record.value or b""))
+    run.keep(record)
     return "taken_in"
 
 

@@ -14,6 +14,7 @@ from pairstream.verify.pairs import PairJourney
 from pairstream.verify.report import Checks
 from pairstream.verify.snapshot import LogReader, Scope, Snapshot
 from pairstream.verify.state import compare_state, read_state
+from schemas.settings import PairingSettings
 from schemas.topics import (
     CONSUMED,
     DEAD_LETTER_SUFFIX,
@@ -53,7 +54,7 @@ class TopicWalk:
         journey: PairJourney | None,
         files: DataFiles,
         *,
-        extended: bool,
+        rules: PairingSettings,
     ) -> dict[str, int]:
         """Walk; returns counts of events by what became of them."""
         letters = LetterComparison(
@@ -62,7 +63,7 @@ class TopicWalk:
         for topic in CONSUMED:
             for message in self._read_all(topic.name + DEAD_LETTER_SUFFIX):
                 letters.see(message, topic)
-        flow = Flow(self._checks, self._snapshot, self._scope, letters, extended=extended)
+        flow = Flow(self._checks, self._snapshot, self._scope, letters, rules)
         for partition in range(max(self._snapshot.partitions.values())):
             self._walk(partition, flow, ledger, journey, files)
         flow.finish()

@@ -9,16 +9,13 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.crash_points import VARIABLE
 from schemas.topics import PAIRS, RUN_OUTCOMES, SCORED_ROWS
 from tests.conftest import Pairstream
 from tests.crash_points import crash_points
+from tests.kafka.deaths import CRASH_POINT, KILLED, die_at
 from tests.kafka.services import Deployment
 
 pytestmark = pytest.mark.kafka
-
-CRASH_POINT = VARIABLE.removeprefix("PAIRSTREAM_").lower()
-KILLED = -9
 
 RUNS, SCORED, PAIRED, NEVER_SUCCEEDED, PAIRS_IN_ALL = 164, 862, 157, 7, 209
 TRIGGER = 60
@@ -49,8 +46,7 @@ def _settle_with_deaths(
         part.write_bytes(b"".join(lines))
         pairstream("ingest", part, env=deployment.environment)
         if point is not None:
-            with deployment.running("worker", **{CRASH_POINT: point}) as worker:
-                assert worker.await_end() == KILLED, worker.log
+            die_at(deployment, point)
     with deployment.running("worker") as worker:
         worker.wait_until(lambda: _settled(deployment) == RUNS, "every run's outcome")
         worker.wait_until(lambda: deployment.lag() == 0, "the end of the lag")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.errors import InvalidRecord
 from schemas.events import parse_event
 from schemas.rows import SettledBy
+from schemas.settings import RUN_MAX_BYTES
 from streams.pairing import Settlement, settle
 from streams.runs import AgentEvent, Run
 
@@ -21,6 +22,19 @@ JsonEvent = dict[str, Any]
 MODEST = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 # For whole logs: to shrink one that fails would take minutes.
 UNSHRUNK = settings(MODEST, phases=(Phase.explicit, Phase.generate))
+
+
+class Rules(TypedDict):
+    """What a partition is made with."""
+
+    extended: bool
+    run_max_bytes: int
+
+
+# Limits of a few events, of most of a run, and none that matters.
+RULES = st.builds(
+    Rules, extended=st.booleans(), run_max_bytes=st.sampled_from([3_000, 9_000, RUN_MAX_BYTES])
+)
 
 TIME = "2026-11-23T10:00:00Z"
 PARTS = ("system_plist", "basic_env_plist", "special_egc_req_plist", "strat_code_req_plist")

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import INVALID_EVENT
-from schemas.rows import DiscardReason, PairRule, ScoredRowKind
-from streams.partition import RUN_SETTLED, Partition
+from schemas.rows import DiscardReason, PairRule, ScoredRowKind, SettledBy
+from streams.partition import EVENT_BYTES, RUN_SETTLED, Partition
 from streams.runs import CONFLICTING_ATTEMPT, CONFLICTING_START, CONFLICTING_STRATEGY
 from tests.streams import oracle
-from tests.streams.histories import UNSHRUNK, JsonEvent, Record, logs
+from tests.streams.histories import RULES, UNSHRUNK, JsonEvent, Record, Rules, logs
 
 COLUMNS = ("rule", "kind", "reason", "settled_by")
 
@@ -51,9 +51,9 @@ def fold(runs: Partition, batch: Sequence[Record], seen: Seen) -> list[tuple[byt
     return list(effects.writes.items())
 
 
-def uninterrupted(log: Sequence[Record], *, extended: bool) -> Seen:
+def uninterrupted(log: Sequence[Record], *, rules: Rules) -> Seen:
     seen = Seen()
-    seen.write(fold(Partition(extended=extended), log, seen))
+    seen.write(fold(Partition(**rules), log, seen))
     return seen
 
 
@@ -66,12 +66,12 @@ def cut(draw: Any, log: Sequence[Record]) -> Iterator[Sequence[Record]]:
 
 
 @UNSHRUNK
-@given(st.data(), logs(), st.booleans())
+@given(st.data(), logs(), RULES)
 def test_batches_cut_anywhere_give_the_same(
-    data: st.DataObject, log: list[Record], extended: bool
+    data: st.DataObject, log: list[Record], rules: Rules
 ) -> None:
-    whole, pieces = uninterrupted(log, extended=extended), Seen()
-    runs = Partition(extended=extended)
+    whole, pieces = uninterrupted(log, rules=rules), Seen()
+    runs = Partition(**rules)
     for batch in cut(data.draw, log):
         pieces.write(fold(runs, batch, pieces))
 
@@ -79,10 +79,10 @@ def test_batches_cut_anywhere_give_the_same(
 
 
 @UNSHRUNK
-@given(logs(), st.booleans())
-def test_log_delivered_twice_gives_no_row_twice(log: list[Record], extended: bool) -> None:
-    whole, twice = uninterrupted(log, extended=extended), Seen()
-    runs = Partition(extended=extended)
+@given(logs(), RULES)
+def test_log_delivered_twice_gives_no_row_twice(log: list[Record], rules: Rules) -> None:
+    whole, twice = uninterrupted(log, rules=rules), Seen()
+    runs = Partition(**rules)
     twice.write(fold(runs, log, twice))
     twice.write(fold(runs, log, twice))
 
@@ -91,11 +91,11 @@ def test_log_delivered_twice_gives_no_row_twice(log: list[Record], extended: boo
     assert set(twice.letters) == set(whole.letters)
 
 
-def live(data: st.DataObject, log: list[Record], seen: Seen, *, done: int, extended: bool) -> int:
+def live(data: st.DataObject, log: list[Record], seen: Seen, *, done: int, rules: Rules) -> int:
     """One life that ends in a crash; returns how many records are in the state for good."""
     start = data.draw(st.integers(0, done), label="committed offset")
     batches = list(cut(data.draw, log[start:]))
-    runs = Partition(extended=extended)
+    runs = Partition(**rules)
     state = data.draw(st.permutations(list(seen.state.items())))
     leftovers = list(runs.restore((key, value, 0) for key, value in state).items())
     finished = data.draw(st.integers(0, len(batches)), label="finished batches")
@@ -112,15 +112,15 @@ def live(data: st.DataObject, log: list[Record], seen: Seen, *, done: int, exten
 
 
 @UNSHRUNK
-@given(st.data(), logs(), st.booleans())
+@given(st.data(), logs(), RULES)
 def test_killed_worker_adds_no_row_and_loses_none(
-    data: st.DataObject, log: list[Record], extended: bool
+    data: st.DataObject, log: list[Record], rules: Rules
 ) -> None:
-    whole, seen, done = uninterrupted(log, extended=extended), Seen(), 0
+    whole, seen, done = uninterrupted(log, rules=rules), Seen(), 0
     for _ in range(data.draw(st.integers(1, 3), label="crashes")):
-        done = live(data, log, seen, done=done, extended=extended)
+        done = live(data, log, seen, done=done, rules=rules)
 
-    last = Partition(extended=extended)
+    last = Partition(**rules)
     leftovers = last.restore((key, value, 0) for key, value in seen.state.items())
     start = data.draw(st.integers(0, done), label="committed offset")
     seen.write([*leftovers.items(), *fold(last, log[start:], seen)])
@@ -131,9 +131,9 @@ def test_killed_worker_adds_no_row_and_loses_none(
 
 
 @UNSHRUNK
-@given(logs(), st.booleans())
-def test_rows_have_one_value_for_each_id(log: list[Record], extended: bool) -> None:
-    rows = uninterrupted(log, extended=extended).rows
+@given(logs(), RULES)
+def test_rows_have_one_value_for_each_id(log: list[Record], rules: Rules) -> None:
+    rows = uninterrupted(log, rules=rules).rows
     ids = Counter(_id(json.loads(value)) for _, _, value in rows)
 
     assert set(ids.values()) <= {1}
@@ -145,15 +145,15 @@ def _id(row: JsonEvent) -> str:
 
 
 @UNSHRUNK
-@given(logs(), st.booleans())
+@given(logs(), RULES)
 def test_each_run_of_a_log_is_settled_once_as_the_contract_says(
-    log: list[Record], extended: bool
+    log: list[Record], rules: Rules
 ) -> None:
-    rows = uninterrupted(log, extended=extended).rows
+    rows = uninterrupted(log, rules=rules).rows
     outcomes = [json.loads(value) for name, _, value in rows if "outcomes" in name]
     expected = [
-        oracle.settle(run_id, events, settled_by=by, extended=extended)["outcome"]
-        for run_id, (events, by) in ends(log).items()
+        oracle.settle(run_id, events, settled_by=by, **rules)["outcome"]
+        for run_id, (events, by) in ends(log, rules["run_max_bytes"]).items()
     ]
 
     def by_run(outcome: JsonEvent) -> str:
@@ -162,10 +162,12 @@ def test_each_run_of_a_log_is_settled_once_as_the_contract_says(
     assert sorted(outcomes, key=by_run) == sorted(expected, key=by_run)
 
 
-def ends(log: Sequence[Record]) -> dict[str, tuple[list[JsonEvent], str]]:
-    """What each run had when it ended, and how: by its finish, or an expiry that counts right."""
+def ends(log: Sequence[Record], most: int) -> dict[str, tuple[list[JsonEvent], str]]:
+    """What each run had when it ended, and how: by its finish, an expiry that counts right, or by
+    what made it larger than it may be.
+    """
     events: dict[str, list[JsonEvent]] = {}
-    said: dict[str, set[str]] = {}
+    said: dict[str, dict[str, int]] = {}
     ended: dict[str, tuple[list[JsonEvent], str]] = {}
     for record in log:
         event = _readable(record)
@@ -173,7 +175,7 @@ def ends(log: Sequence[Record]) -> dict[str, tuple[list[JsonEvent], str]]:
             continue
         run_id = event["run_id"]
         so_far = events.setdefault(run_id, [])
-        different = said.setdefault(run_id, set())
+        different = said.setdefault(run_id, {})
         if event["type"] == "run.finished":
             ended[run_id] = (so_far, "finished")
         elif event["type"] == "run.expired":
@@ -182,7 +184,10 @@ def ends(log: Sequence[Record]) -> dict[str, tuple[list[JsonEvent], str]]:
         else:
             so_far.append(event)
             content = {**event, "time": None, "event_id": None}
-            different.add(json.dumps(content, sort_keys=True))
+            size = len(record.value or b"") + EVENT_BYTES
+            different.setdefault(json.dumps(content, sort_keys=True), size)
+            if sum(different.values()) > most:
+                ended[run_id] = (so_far, "limit")
     return ended
 
 
@@ -199,9 +204,11 @@ def test_histories_reach_every_line_of_the_tables() -> None:
     reached: set[str] = set()
 
     @UNSHRUNK
-    @given(logs(), logs())
-    def collect(one: list[Record], other: list[Record]) -> None:
-        for seen in (uninterrupted(one, extended=True), uninterrupted(other, extended=False)):
+    @given(logs(), logs(), RULES, RULES)
+    def collect(
+        one: list[Record], other: list[Record], one_rules: Rules, other_rules: Rules
+    ) -> None:
+        for seen in (uninterrupted(one, rules=one_rules), uninterrupted(other, rules=other_rules)):
             reached.update(reason for _, reason in seen.letters)
             for _, _, value in seen.rows:
                 row = json.loads(value)
@@ -212,4 +219,4 @@ def test_histories_reach_every_line_of_the_tables() -> None:
 
     kinds = {*get_args(PairRule), *get_args(ScoredRowKind), *get_args(DiscardReason)}
     refusals = {INVALID_EVENT, RUN_SETTLED, CONFLICTING_ATTEMPT, CONFLICTING_STRATEGY}
-    assert reached >= kinds | refusals | {CONFLICTING_START, "finished", "timeout"}
+    assert reached >= kinds | refusals | {CONFLICTING_START, *get_args(SettledBy)}

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.partition import Marker, Partition, event_key, marker_key, split_key
+from streams.partition import Partition
 from streams.runs import DIGEST_BYTES
+from streams.state import Marker, event_key, marker_key, split_key
 from tests.streams.histories import (
     IDLE,
     MODEST,

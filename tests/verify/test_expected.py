@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from pairstream.verify.events import NotAnEvent, read_event
 from pairstream.verify.expected import settle
@@ -18,7 +17,7 @@ from streams.partition import Partition
 from tests.schemas.test_fuzz import VALUES
 from tests.schemas.test_invalid_events import NOT_JSON, WRONG_SHAPE
 from tests.schemas.wire import STARTED, VALID, encoded
-from tests.streams.histories import MODEST, UNSHRUNK, Record, logs
+from tests.streams.histories import MODEST, RULES, UNSHRUNK, Record, Rules, logs
 
 NOW_MS = 0
 
@@ -87,20 +86,19 @@ def test_both_readers_take_every_valid_event() -> None:
 
 
 @UNSHRUNK
-@given(logs(), st.booleans())
-def test_second_fold_refuses_and_settles_as_the_worker(log: list[Record], extended: bool) -> None:
-    effects = Partition(extended=extended).apply([r.parts for r in log], now_ms=NOW_MS)
+@given(logs(), RULES)
+def test_second_fold_refuses_and_settles_as_the_worker(log: list[Record], rules: Rules) -> None:
+    effects = Partition(**rules).apply([r.parts for r in log], now_ms=NOW_MS)
     settled: list[Settled] = []
-    second = PartitionLog(is_complete=True, on_settled=settled.append)
+    second = PartitionLog(
+        is_complete=True, on_settled=settled.append, run_max_bytes=rules["run_max_bytes"]
+    )
     verdicts = [second.take(EventRecord(*record.parts, NOW_MS))[0] for record in log]
 
     assert {place: error.reason for place, error in effects.refused} == {
         place: verdict for place, verdict in enumerate(verdicts) if verdict in REFUSED
     }
-    rows = [
-        settle(run.run_id, run.events, settled_by=run.settled_by, extended=extended)
-        for run in settled
-    ]
+    rows = [settle(run.run_id, run.events, settled_by=run.settled_by, **rules) for run in settled]
     assert [row["outcome"] for row in rows] == [
         json.loads(encode(settlement.outcome)) for settlement in effects.settlements
     ]
