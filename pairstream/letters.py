@@ -6,12 +6,12 @@ record stands for it. Nothing tells of a record that was taken in: re-sent twice
 topic twice, which changes nothing (contract, section 3).
 """
 
-from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from heapq import nlargest
-from typing import cast
+from typing import NamedTuple, cast
 
+import msgspec
 from confluent_kafka import Message
 from msgspec import Struct
 
@@ -26,15 +26,34 @@ from schemas.settings import KafkaSettings
 from schemas.topics import CONSUMED, Names
 
 REPLAYED_FROM = "pairstream-dlt-replayed-from"
-
 UNKNOWN = "unknown"
+
+_PLACE = re.compile(r"([^/\s]+)/([0-9]{1,10})/([0-9]{1,19})")
+
+
+class Place(NamedTuple):
+    """Where a record stands; TOPIC/PARTITION/OFFSET wherever it is read or shown."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+def as_place(text: str) -> Place | None:
+    """What is written as a place."""
+    found = _PLACE.fullmatch(text)
+    return Place(found[1], int(found[2]), int(found[3])) if found else None
 
 
 class Letter(Struct, frozen=True, kw_only=True):
     """One dead letter without its value.
 
-    `source_*` is where the record stood when it was refused; `replayed_from` names the letter
-    (topic/partition/offset) whose re-sent record was refused again and gave this one.
+    `source_*` is where the record stood when it was refused; `run_id` is the run that its value
+    names, if it is JSON that names one; `replayed_from` is the place of the letter whose re-sent
+    record was refused again and gave this one.
     """
 
     topic: str
@@ -48,22 +67,24 @@ class Letter(Struct, frozen=True, kw_only=True):
     source_partition: int | None
     source_offset: int | None
     key: str | None
+    run_id: str | None
     replayed_from: str | None
 
     @property
     def place(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
+        return str(Place(self.topic, self.partition, self.offset))
 
 
 def as_letter(message: Message) -> Letter:
     """Its own headers are believed; a record that has none of them has an unknown reason."""
-    headers = _headers(message)
+    headers = headers_of(message)
     reason = dead_letters.read(headers, dead_letters.REASON) or UNKNOWN
     detail = dead_letters.read(headers, dead_letters.MESSAGE) or ""
+    place = _place(message)
     return Letter(
-        topic=cast("str", message.topic()),
-        partition=cast("int", message.partition()),
-        offset=cast("int", message.offset()),
+        topic=place.topic,
+        partition=place.partition,
+        offset=place.offset,
         time=moment(message.timestamp()[1]),
         reason=reason,
         detail=detail.removeprefix(f"{reason}: "),
@@ -72,16 +93,36 @@ def as_letter(message: Message) -> Letter:
         source_partition=_number(dead_letters.read(headers, dead_letters.PARTITION)),
         source_offset=_number(dead_letters.read(headers, dead_letters.OFFSET)),
         key=key_text(message.key()),
+        run_id=named_run(message.value()),
         replayed_from=dead_letters.read(headers, REPLAYED_FROM),
     )
 
 
-def _headers(message: Message) -> list[Header]:
+def _place(message: Message) -> Place:
+    return Place(message.topic(), message.partition(), message.offset())
+
+
+def headers_of(message: Message) -> list[Header]:
     return cast("list[Header]", message.headers() or [])
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    return int(text) if text and text.isdecimal() and len(text) < 20 else None
+
+
+class _Named(Struct):
+    run_id: str
+
+
+_named_decoder = msgspec.json.Decoder(_Named)
+
+
+def named_run(value: bytes | None) -> str | None:
+    """The run that a record's value names, whatever else is wrong with it."""
+    try:
+        return _named_decoder.decode(value or b"").run_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def letter_topics(names: Names, asked: str | None) -> dict[str, str]:
@@ -112,24 +153,37 @@ class LetterBox:
         self._settings = settings
         self._partitions = Cluster(settings).require(*topics)
 
-    def messages(self) -> Iterator[Message]:
-        """Every letter as a record, in order within a partition."""
-        for topic, partitions in self._partitions.items():
-            yield from TopicReader(self._settings, topic, partitions).read()
+    def letters(self, *, since: datetime | None = None) -> Iterator[Letter]:
+        """Every letter in order within a partition, or from the first one on that is so new."""
+        for topic in self._partitions:
+            reader = self._reader(topic)
+            if since is not None:
+                reader.start_at(since)
+            yield from map(as_letter, reader.read())
 
-    def letters(self) -> Iterator[Letter]:
-        return map(as_letter, self.messages())
+    def message(self, place: Place) -> Message:
+        """The letter at a place, as a record. Raises: PairstreamError when there is none."""
+        reader = TopicReader(self._settings, place.topic, self._partitions.get(place.topic, 0))
+        low, high = reader.ranges.get(place.partition, (0, 0))
+        if not low <= place.offset < high:
+            raise PairstreamError(f"no dead letter at {place}: see `pairstream dlt list`")
+        reader.restrict({place.partition: (place.offset, place.offset + 1)})
+        (message,) = reader.read()
+        return message
 
     def resend(self, chosen: Sequence[Letter], to: Mapping[str, str], sender: Sender) -> None:
         """Queue the letters' records for the topics that `to` names, bytes as they came."""
         places = {letter.place for letter in chosen}
         for topic in {letter.topic: None for letter in chosen}:
-            reader = TopicReader(self._settings, topic, self._partitions[topic])
+            reader = self._reader(topic)
             reader.restrict(_ranges(letter for letter in chosen if letter.topic == topic))
             for message in reader.read():
-                place = as_letter(message).place
+                place = str(_place(message))
                 if place in places:
                     sender.send(to[topic], message.key(), message.value(), _again(message, place))
+
+    def _reader(self, topic: str) -> TopicReader:
+        return TopicReader(self._settings, topic, self._partitions[topic])
 
 
 def _ranges(letters: Iterable[Letter]) -> dict[int, tuple[int, int]]:
@@ -142,73 +196,54 @@ def _ranges(letters: Iterable[Letter]) -> dict[int, tuple[int, int]]:
 
 def _again(message: Message, place: str) -> list[Header]:
     """The original headers and the provenance; one of an earlier replay is replaced."""
-    original = dead_letters.original_headers(_headers(message))
+    original = dead_letters.original_headers(headers_of(message))
     kept = [(name, value) for name, value in original if name != REPLAYED_FROM]
     return [*kept, (REPLAYED_FROM, place.encode())]
 
 
-class Listing(Struct, frozen=True):
-    """The newest letters, oldest first, and counts of all that were asked for, by reason.
+class Wanted(Struct, frozen=True, kw_only=True):
+    """The letters that are asked for: all, but for what is given here; `until` is too late."""
 
-    `superseded` are places of letters shown that were re-sent and have a newer letter.
+    reason: str | None = None
+    run_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    places: frozenset[str] | None = None
+
+    def has(self, letter: Letter) -> bool:
+        return (
+            self.reason in (None, letter.reason)
+            and self.run_id in (None, letter.key, letter.run_id)
+            and (self.since is None or letter.time >= self.since)
+            and (self.until is None or letter.time < self.until)
+            and (self.places is None or letter.place in self.places)
+        )
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """What a replay sends; `superseded` have a newer letter, `refused_again` were re-sent once.
+
+    `missing` are places asked for that hold none of the letters asked for.
     """
-
-    letters: list[Letter]
-    superseded: list[str]
-    counts: dict[str, int]
-    total: int
-
-
-def make_listing(letters: Iterable[Letter], *, reason: str | None, limit: int) -> Listing:
-    """Pure; its memory does not grow with the letters that are not shown."""
-    counts: Counter[str] = Counter()
-    answered: set[str | None] = set()
-
-    def wanted() -> Iterator[Letter]:
-        for letter in letters:
-            answered.add(letter.replayed_from)
-            if reason in (None, letter.reason):
-                counts[letter.reason] += 1
-                yield letter
-
-    # At least one, or it would not read on.
-    newest = nlargest(max(1, limit), wanted(), key=_order)
-    shown = newest[:limit][::-1]
-    superseded = [letter.place for letter in shown if letter.place in answered]
-    return Listing(shown, superseded, dict(counts.most_common()), counts.total())
-
-
-def _order(letter: Letter) -> tuple[object, ...]:
-    return letter.time, letter.topic, letter.partition, letter.offset
-
-
-class Choice(Struct, frozen=True):
-    """What a replay sends; `superseded` have a newer letter, `refused_again` were re-sent once."""
 
     chosen: list[Letter]
     superseded: int
     refused_again: int
+    missing: list[str]
+    looked_at: int
 
 
-def choose(
-    letters: Iterable[Letter],
-    *,
-    reason: str | None,
-    at: Container[tuple[int, int]] | None,
-    again: bool,
-) -> Choice:
-    """Letters of the reason and at the places (partition, offset) asked for. Pure.
-
-    One that was re-sent and came back counts as its newest letter, which is chosen only `again`.
-    """
+def choose(letters: Iterable[Letter], wanted: Wanted, *, again: bool) -> Choice:
+    """Pure. What was re-sent and came back is never chosen, and its newest letter only `again`."""
     everything = list(letters)
     answered = {letter.replayed_from for letter in everything}
-    wanted = [
-        letter
-        for letter in everything
-        if reason in (None, letter.reason)
-        and (at is None or (letter.partition, letter.offset) in at)
-    ]
-    newest = [letter for letter in wanted if letter.place not in answered]
+    found = [letter for letter in everything if wanted.has(letter)]
+    newest = [letter for letter in found if letter.place not in answered]
     chosen = [letter for letter in newest if again or letter.replayed_from is None]
-    return Choice(chosen, len(wanted) - len(newest), len(newest) - len(chosen))
+    return Choice(
+        chosen=chosen,
+        superseded=len(found) - len(newest),
+        refused_again=len(newest) - len(chosen),
+        missing=sorted((wanted.places or set()) - {letter.place for letter in found}),
+        looked_at=len(everything),
+    )

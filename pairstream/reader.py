@@ -47,7 +47,11 @@ class TopicReader:
         """Begin with the first record of each partition that is not older."""
         self._since_ms = int(since.timestamp() * 1000)
         asked = [TopicPartition(self._topic, p, self._since_ms) for p in self.ranges]
-        for found in self._consumer.offsets_for_times(asked, timeout=METADATA_SECONDS):
+        answers = retried(
+            lambda: self._consumer.offsets_for_times(asked, timeout=METADATA_SECONDS),
+            failure=f"{self._topic} cannot be read from a time on",
+        )
+        for found in answers:
             _, high = self.ranges[found.partition]
             start = found.offset if found.offset >= 0 else high
             self.ranges[found.partition] = (start, high)

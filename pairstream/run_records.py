@@ -5,10 +5,9 @@ from typing import TypeVar, cast
 
 import msgspec
 from confluent_kafka import Message
-from msgspec import Struct
 
 from pairstream.cluster import Cluster
-from pairstream.letters import Letter, as_letter
+from pairstream.letters import Letter, as_letter, named_run
 from pairstream.reader import TopicReader
 from pairstream.run_events import EventRecord
 from schemas.placement import partition_of
@@ -42,6 +41,7 @@ class RunRecords:
     def __init__(self, settings: KafkaSettings, run_id: str, progress: Progress) -> None:
         self.unreadable: list[str] = []
         self._names = Names(settings.topic_prefix)
+        self._run_id = run_id
         self._key = run_id.encode()
         self._settings = settings
         self._progress = progress
@@ -85,7 +85,7 @@ class RunRecords:
                 if (
                     message.key() == self._key
                     or source in events
-                    or _run_named(message.value()) == self._key
+                    or named_run(message.value()) == self._run_id
                 ):
                     yield letter
 
@@ -101,20 +101,6 @@ class RunRecords:
             yield message
             if count % PROGRESS_EVERY == 0:
                 self._progress(topic, count)
-
-
-class _Named(Struct):
-    run_id: str
-
-
-_named_decoder = msgspec.json.Decoder(_Named)
-
-
-def _run_named(value: bytes | None) -> bytes | None:
-    try:
-        return _named_decoder.decode(value or b"").run_id.encode()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def _event_record(message: Message) -> EventRecord:

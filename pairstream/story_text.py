@@ -48,7 +48,7 @@ PAIR_STATES = {
 
 def story_lines(story: Story) -> Iterator[str]:
     yield from _summary_lines(story)
-    yield f"events: {len(story.events) or 'none, or no longer kept'}"
+    yield f"events, by partition/offset: {len(story.events) or 'none, or no longer kept'}"
     for event in story.events:
         yield from _event_lines(event)
     if story.dead_letters:
@@ -129,7 +129,7 @@ def _why_no_outcome(story: Story) -> str:
 def _event_lines(event: EventFacts) -> Iterator[str]:
     says = printable(event.says)
     kind = shortened(printable(event.type or "no event"), ID_WIDTH)
-    head = f"  {event.partition}:{event.offset}  {shown_time(event.time)}  {kind}"
+    head = f"  {event.partition}/{event.offset}  {shown_time(event.time)}  {kind}"
     yield f"{head}  {says}".rstrip()
     if event.verdict == "refused":
         detail = shortened(printable(event.detail or ""), DETAIL_WIDTH)

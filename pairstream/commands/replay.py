@@ -1,11 +1,12 @@
 """`pairstream replay`."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pairstream.moments import MomentType
 from pairstream.settings_loader import load, settings_options
 from schemas.settings import DatasetSettings, PairingSettings
 
@@ -14,8 +15,9 @@ from schemas.settings import DatasetSettings, PairingSettings
 @click.option("--from", "source", type=click.Choice(["events", "pairs"]), required=True,
               help="events: fold the runs again, by the pairing settings given.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
-              help="Only records from this time (UTC) on.")  # fmt: skip
+@click.option("--since", type=MomentType(), metavar="TIME",
+              help="Only records from this time on: 2026-11-24, 2026-11-24T21:30:00Z (UTC "
+              "without a zone), or so long ago: 2h, 7d.")  # fmt: skip
 @click.option("--dataset", type=click.Path(path_type=Path, file_okay=False),
               help="With --from pairs: only the offsets of this published dataset.")  # fmt: skip
 @settings_options(PairingSettings, DatasetSettings)
@@ -49,7 +51,6 @@ def command(
     like = read_manifest(dataset) if dataset else None
     if like is not None:
         fraction = like.settings["eval_fraction"]
-    since = since.replace(tzinfo=UTC) if since else None
     names = Names(pairing.topic_prefix)
     topic = names.topic(PAIRS if source == "pairs" else RUN_EVENTS)
     described = Cluster(pairing).describe(topic)

@@ -1,19 +1,21 @@
 """`pairstream verify`."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pairstream.moments import MomentType
 from pairstream.settings_loader import load, settings_options
 from schemas.errors import PairstreamError
 from schemas.settings import DatasetSettings, PairingSettings
 
 
 @click.command("verify")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
-              help="Only runs that began from this time (UTC) on.")  # fmt: skip
+@click.option("--since", type=MomentType(), metavar="TIME",
+              help="Only runs that began from this time on: 2026-11-24, 2026-11-24T21:30:00Z (UTC "
+              "without a zone), or so long ago: 90s, 30m, 2h, 7d.")  # fmt: skip
 @click.option("--run", "run_id", metavar="RUN_ID", help="Only this run.")
 @click.option("--ledger", type=click.Path(path_type=Path, dir_okay=False),
               help="JSON lines of what the senders of events were told.")  # fmt: skip
@@ -58,7 +60,7 @@ def command(
 
     pairing = load(PairingSettings, config_file, flags)
     data = DataDir(load(DatasetSettings, config_file, flags).data_dir)
-    scope = Scope(run_id, since.replace(tzinfo=UTC) if since else None)
+    scope = Scope(run_id, since)
     sends = read_ledger(ledger) if ledger else None
     report = verify(pairing, data, scope, sends, _progress)
     click.echo(as_json_text(report) if as_json else "\n".join(report_lines(report)))

@@ -52,6 +52,11 @@ VOID = attempted("r-1", 1, 0, fault="infrastructure")
 UNRUNNABLE = attempted("r-1", 1, 0, compiled=False, ran=False)
 ELSEWHERE = attempted("r-1", 1, 4, strategy_id="s-2")
 HEAD = [started("r-1"), proposed("r-1")]
+# Its rows would hold the strategy 200 times, and be larger than a run's rows may be.
+WIDE = [
+    proposed("r-1", strategy="x" * 400_000),
+    *(attempted("r-1", number, 1) for number in range(1, 201)),
+]
 
 RUNS: dict[DiscardReason, tuple[list[Event], str]] = {
     "incomplete": ([*HEAD, ELSEWHERE], "missing: strategy.proposed for s-2"),
@@ -62,6 +67,7 @@ RUNS: dict[DiscardReason, tuple[list[Event], str]] = {
         [*HEAD, attempted("r-1", 1, 0), proposed("r-1", "s-2"), ELSEWHERE],
         "no strategy of it has both a success and a failure",
     ),
+    "too_large": ([started("r-1"), *WIDE], "larger than PAIRSTREAM_RUN_MAX_BYTES allows"),
 }
 
 
