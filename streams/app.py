@@ -110,7 +110,6 @@ class WorkerApp:
             source = self.faust.topic(
                 self.names.topic(topic),
                 schema=BatchSchema(key_type=bytes, value_type=bytes),
-                maxsize=BUFFERED_BATCHES,
             )
             self.faust.agent(source, name=agent.__name__)(self._guarded_agent(agent))
 
@@ -239,6 +238,7 @@ def _faust_app(settings: WorkerSettings, names: Names, partitions: int) -> faust
         broker_heartbeat_interval=settings.session_timeout_seconds / 5,
         broker_request_timeout=max(30.0, settings.session_timeout_seconds + 5),
         broker_commit_interval=1.0,
+        stream_buffer_maxsize=BUFFERED_BATCHES,
         stream_wait_empty=True,
         table_standby_replicas=0,
         worker_redirect_stdouts=False,

@@ -9,6 +9,7 @@ committed. Group membership, assignment, heartbeats and commits stay Faust's.
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, cast
 
 import faust
@@ -40,6 +41,7 @@ class BatchConsumer(driver.Consumer):
         self._is_positioned = False
         # Where a gap was seen, and the position was moved back to look again.
         self._doubted: dict[TP, int] = {}
+        self._has_room = asyncio.Event()
 
     def _new_offset(self, tp: TP) -> int | None:
         """The offset to commit: behind the newest batch before which all are acknowledged."""
@@ -99,6 +101,23 @@ class BatchConsumer(driver.Consumer):
             if not keep_position:
                 self._read_offset.pop(tp, None)
                 self._committed_offset.pop(tp, None)
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        super().on_buffer_drop(tp)
+        self._has_room.set()
+
+    async def _wait_next_records(
+        self,
+        timeout: float,  # noqa: ASYNC109 - Faust's signature
+    ) -> tuple[Any, set[TP] | None]:
+        """Where all buffers are full, wait for room in one of them; Faust sleeps for a second."""
+        if self._buffered_partitions and not self._get_active_partitions():
+            self._has_room.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._has_room.wait(), timeout)
+            return None, set()
+        records: tuple[Any, set[TP] | None] = await super()._wait_next_records(timeout)
+        return records
 
     async def _drain_messages(self, fetcher: Any) -> None:
         # On a stop neither is news; during a rebalance Faust calls a cancelled fetcher crashed.
