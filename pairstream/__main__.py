@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "Train on one dataset, now.",
     "status": "One screen: lag, runs, pairs, datasets, trainings.",
     "dlt": "Show and re-send dead letters.",
+    "spool": "Show and send what agents that ended have left.",
     "explain": "Why a run gave the rows that it gave.",
     "verify": "Check that nothing is lost and nothing stands twice.",
     "schema": "Print the JSON Schemas or the AsyncAPI document.",

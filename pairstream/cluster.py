@@ -15,12 +15,14 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
-from pairstream.ends import bounded_consumer, retried, true_ranges
+from pairstream.ends import bounded_consumer, true_ranges
 from schemas import clients
 from schemas.errors import PairstreamError
+from schemas.retries import retried
 from schemas.settings import KafkaSettings, TopicSettings
+from schemas.source import Source
 from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, STATE_CHANGELOG_CONFIG, TOPICS, Names
-from trainer.source import Source
+from streams.state import MIGRATE
 
 ANSWER_SECONDS = 10.0
 
@@ -241,8 +243,6 @@ def worker_partitions(cluster: Cluster, names: Names, required: list[str]) -> in
     for name in (required[1], names.state_changelog):
         if counts[name] != events:
             raise PairstreamError(
-                f"{required[0]} has {events} partitions and {name} has {counts[name]}: a run's "
-                "events would part from its state; use a new PAIRSTREAM_TOPIC_PREFIX with the "
-                "wanted PAIRSTREAM_PARTITIONS, and ingest the events into it (docs/operations.md)"
+                f"{required[0]} has {events} partitions and {name} has {counts[name]}: {MIGRATE}"
             )
     return events

@@ -9,11 +9,12 @@ import orjson
 from msgspec import Struct
 
 from schemas.rows import TrainingStepName
+from schemas.source import Source
 from trainer.archive import checksum_file
 from trainer.datasets import DatasetManifest, read_manifest, uncut
 from trainer.layout import DataDir
 from trainer.segments import Segment, list_segments, next_offsets
-from trainer.source import Source, read_source
+from trainer.source import read_source
 from trainer.training_manifest import read_started, read_training
 from trainer.trainings import training_id
 

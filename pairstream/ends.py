@@ -1,10 +1,9 @@
 """Consumers for bounded reads, and where partitions really end."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from schemas import clients
 from schemas.errors import PairstreamError
@@ -15,11 +14,8 @@ from schemas.topics import Names
 Place = tuple[str, int]
 Range = tuple[int, int]
 
-T = TypeVar("T")
-
 POLL_SECONDS = 0.1
 SILENCE_SECONDS = 30.0
-RETRY_SECONDS = 10.0
 
 # A fetch that waits for news at a topic's end would hold up the next assignment.
 FETCH_WAIT_MS = 10
@@ -30,22 +26,6 @@ def bounded_consumer(settings: KafkaSettings, *, group: str | None = None) -> Co
     name = group or Names(settings.topic_prefix).trainer_group + "-reader"
     config = clients.reader(settings, group=name)
     return Consumer(config | {"log_level": 0, "fetch.wait.max.ms": FETCH_WAIT_MS})
-
-
-def retried(ask: Callable[[], T], *, failure: str) -> T:
-    """Ask again while the brokers cannot tell yet, such as of a topic that was made just now.
-
-    Raises: PairstreamError that begins with `failure`.
-    """
-    deadline = time.monotonic() + RETRY_SECONDS
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            reason: KafkaError = error.args[0]
-            if not clients.waiting_cures(reason) or time.monotonic() > deadline:
-                raise PairstreamError(f"{failure}: {reason.str()}; try again") from error
-        time.sleep(POLL_SECONDS)
 
 
 def true_ranges(consumer: Consumer, told: Mapping[Place, Range]) -> dict[Place, Range]:

@@ -8,9 +8,10 @@ from typing import cast
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from pairstream.ends import bounded_consumer, retried, true_ranges
+from pairstream.ends import bounded_consumer, true_ranges
 from schemas.clients import waiting_cures
 from schemas.errors import PairstreamError
+from schemas.retries import retried
 from schemas.settings import KafkaSettings
 
 RECORDS_A_READ = 5000

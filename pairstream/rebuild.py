@@ -13,6 +13,7 @@ from pairstream.reader import TopicReader
 from schemas.errors import InvalidRecord, PairstreamError
 from schemas.rows import Pair, encode, parse_pair
 from schemas.settings import PairingSettings, WorkerSettings
+from schemas.source import Source
 from streams.garbling import GARBLERS, garbled_pair
 from streams.partition import Partition
 from trainer.datasets import (
@@ -24,7 +25,6 @@ from trainer.datasets import (
 )
 from trainer.index import PairIndex
 from trainer.segments import OpenSegment, Segment
-from trainer.source import Source
 
 PAIRS_A_SPOOL = 10_000
 PROGRESS_EVERY = 100_000

@@ -15,8 +15,8 @@ from schemas.settings import ENVIRONMENT_PREFIX, SECRETS, convert, known_setting
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-# Variables of ours that are no settings.
-NO_SETTINGS = frozenset({"crash_point", "log_level"})
+# Variables of ours that are no settings; those of the spool are the client library's.
+NO_SETTINGS = frozenset({"crash_point", "log_level", "spool_dir", "spool_fsync", "spool_max_bytes"})
 
 
 def load(cls: type[S], file: Path | None, flags: Mapping[str, object]) -> S:

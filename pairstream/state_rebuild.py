@@ -1,7 +1,8 @@
 """Makes the workers' state anew from the events, where its changelog was lost.
 
 What is committed stays committed: the events before it are folded again, and no row is written.
-Where a topic was made anew since, its old offsets mean nothing, and all of it is yet to be read.
+Where the events' topic was made anew since, its old offsets mean nothing and all of it is yet to be
+read; what the state has of runs is kept then, since nothing else has it.
 """
 
 import time
@@ -12,18 +13,19 @@ import msgspec
 from confluent_kafka import TopicPartition
 
 from pairstream.cluster import Cluster, describe_worker_source
-from pairstream.ends import bounded_consumer, retried
+from pairstream.ends import bounded_consumer
 from pairstream.reader import TopicReader
 from pairstream.sending import Sender
 from schemas import clients
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
+from schemas.retries import retried
 from schemas.settings import WorkerSettings
+from schemas.source import Source
 from schemas.topics import RUN_EVENTS, Names
 from streams.changelog import read_state
 from streams.partition import Partition
-from streams.state import SOURCE_KEY
-from trainer.source import Source
+from streams.state import MARKER, MIGRATE, SOURCE_KEY, event_key, split_key, widened
 
 PROGRESS_EVERY = 100_000
 LOOK_SECONDS = 0.5
@@ -49,18 +51,19 @@ def rebuild_state(settings: WorkerSettings, *, partitions: int, progress: Progre
     remade = _remade(old, source)
     for topic in remade:
         _rewind(settings, cluster, names, topic)
-    committed = cluster.committed(names.worker_app)
     events = names.topic(RUN_EVENTS)
-    ends = {p: committed.get((events, p), 0) for p in range(partitions)}
-    new, runs = _fold(settings, events, ends, progress)
+    if events in remade:
+        new = {partition: _kept(state) for partition, state in old.items()}
+        whence = f"the old state, since {events} was made anew"
+    else:
+        committed = cluster.committed(names.worker_app)
+        ends = {p: committed.get((events, p), 0) for p in range(partitions)}
+        new = _fold(settings, events, ends, progress)
+        whence = f"{sum(ends.values())} offsets of {events}"
     _write(settings, names, old, new, source)
-    still_open = sum(len(each.open) for each in runs.values())
-    settled = sum(len(each.settled) for each in runs.values())
-    anew = f"; begun anew: {', '.join(sorted(remade))}" if remade else ""
-    return (
-        f"state made anew from {sum(ends.values())} offsets of {events}: {still_open} open runs, "
-        f"{settled} settled ones{anew}"
-    )
+    runs = {split_key(key)[0] for state in new.values() for key in state}
+    settled = {split_key(key)[0] for s in new.values() for key in s if split_key(key)[1] == MARKER}
+    return f"state made anew from {whence}: {len(runs - settled)} open runs, {len(settled)} settled"
 
 
 def _await_no_worker(cluster: Cluster, names: Names, seconds: float) -> None:
@@ -73,15 +76,18 @@ def _await_no_worker(cluster: Cluster, names: Names, seconds: float) -> None:
 
 
 def _remade(old: Mapping[int, Mapping[bytes, tuple[bytes, int]]], source: bytes) -> set[str]:
-    """Topics that are others than those that the state is of."""
+    """Topics that are others than those that the state is of.
+
+    Raises: PairstreamError where one has got more partitions.
+    """
     topics = {each.topic: each for each in msgspec.json.decode(source, type=list[Source])}
-    told = [
-        each
-        for state in old.values()
-        if SOURCE_KEY in state
-        for each in msgspec.json.decode(state[SOURCE_KEY][0], type=list[Source])
-    ]
-    return {each.topic for each in told if topics[each.topic] != each}
+    remade = set()
+    for before in {state[SOURCE_KEY][0] for state in old.values() if SOURCE_KEY in state}:
+        if wider := widened(source, before):
+            raise PairstreamError(f"{', '.join(wider)} got more partitions: {MIGRATE}")
+        told = msgspec.json.decode(before, type=list[Source])
+        remade |= {each.topic for each in told if topics[each.topic] != each}
+    return remade
 
 
 def _rewind(settings: WorkerSettings, cluster: Cluster, names: Names, topic: str) -> None:
@@ -98,9 +104,25 @@ def _rewind(settings: WorkerSettings, cluster: Cluster, names: Names, topic: str
         consumer.close()
 
 
+def _kept(old: Mapping[bytes, tuple[bytes, int]]) -> State:
+    """Markers, and events in their order under offsets that no record has."""
+    kept: State = {}
+    events: dict[str, list[tuple[int, bytes]]] = {}
+    for key, (value, _) in old.items():
+        run_id, suffix = split_key(key)
+        if suffix == MARKER:
+            kept[key] = value
+        elif key != SOURCE_KEY:
+            events.setdefault(run_id, []).append((int(suffix), value))
+    for run_id, of_run in events.items():
+        for before_zero, (_, value) in enumerate(sorted(of_run, reverse=True), 1):
+            kept[event_key(run_id, -before_zero)] = value
+    return kept
+
+
 def _fold(
     settings: WorkerSettings, topic: str, ends: Mapping[int, int], progress: Progress
-) -> tuple[dict[int, State], dict[int, Partition]]:
+) -> dict[int, State]:
     """Each partition's state, from the events before its end."""
     reader = TopicReader(settings, topic, len(ends))
     lows = {partition: low for partition, (low, _) in reader.ranges.items()}
@@ -122,7 +144,7 @@ def _fold(
                 states[partition][key] = value
         if count % PROGRESS_EVERY == 0:
             progress(count, reader.total)
-    return states, runs
+    return states
 
 
 def _write(

@@ -4,6 +4,7 @@ Names as Kafka Connect writes them (KIP-298), values as UTF-8 text, so that tool
 dead letters read ours. The record's own key, value and headers stay as they came.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ REASON = "__connect.errors.exception.class.name"
 MESSAGE = "__connect.errors.exception.message"
 CONNECTOR = "__connect.errors.connector.name"
 PREFIX = "__connect.errors."
+
+# On a letter that holds only the beginning of its record.
+CUT = PREFIX + "value.cut"
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ def headers(
     }
     kept = [(name, value) for name, value in original if name not in own]
     return kept + [(name, text.encode()) for name, text in own.items()]
+
+
+def describe_cut(value: bytes) -> bytes:
+    """By which the whole value is known again."""
+    return f"{len(value)} bytes, SHA-256 {hashlib.sha256(value).hexdigest()}".encode()
 
 
 def original_headers(letter: Sequence[Header]) -> list[Header]:

@@ -126,13 +126,14 @@ class RunFinished(Struct, tag_field="type", tag="run.finished", frozen=True):
 class RunExpired(Struct, tag_field="type", tag="run.expired", frozen=True):
     """Written by the worker, not by agents: the run was silent for the run timeout.
 
-    Settles the run only if exactly `events` of its events stand before it in the log; an event
-    that came in between has proved the run alive. So a replay settles it at the same place.
+    Settles the run only if no more than `events` of its events stand before it in the log: one
+    that came in between has proved the run alive, and retention may have taken others. So a replay
+    settles it at the same place.
     """
 
     run_id: RunId
     time: Time
-    events: Annotated[int, Meta(ge=1)]
+    events: Annotated[int, Meta(ge=1, le=MAX_SAFE_INTEGER)]
     event_id: str | None = None
 
 
@@ -160,6 +161,12 @@ class _Peek(Struct):
 
 
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+# An event of ours has four levels. The decoder's own limit is what Python's stack has left, so it
+# would be another one for each caller.
+MAX_NESTING = 200
+_TEXT_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([\[{])|([\]}])', re.DOTALL)
+
 _peek_decoder = msgspec.json.Decoder(_Peek)
 _known_types = frozenset(str(event.__struct_config__.tag) for event in EVENT_TYPES)
 
@@ -176,6 +183,7 @@ def parse_event(value: bytes | None) -> Event | None:
     try:
         # msgspec does not look into fields that it skips, so the encoding is checked here.
         value.decode()
+        _check_nesting(value)
         event = _decoder.decode(value)
     except UnicodeDecodeError as error:
         raise InvalidRecord(INVALID_EVENT, f"not UTF-8: {error.reason}") from error
@@ -220,3 +228,15 @@ def _check_attempt(attempt: CodeAttempted) -> None:
         raise InvalidRecord(INVALID_EVENT, "`ran` without `compiled`")
     if attempt.score > 0 and not attempt.ran:
         raise InvalidRecord(INVALID_EVENT, "a score above 0 on an attempt that did not run")
+    if not attempt.score:
+        msgspec.structs.force_setattr(attempt, "score", 0.0)  # -0.0 has another fingerprint
+
+
+def _check_nesting(value: bytes) -> None:
+    if value.count(b"[") + value.count(b"{") <= MAX_NESTING:
+        return
+    depth = 0
+    for opening, closing in _TEXT_OR_BRACKET.findall(value):
+        depth += bool(opening) - bool(closing)
+        if depth > MAX_NESTING:
+            raise InvalidRecord(INVALID_EVENT, f"nested deeper than {MAX_NESTING} levels")

@@ -36,6 +36,7 @@ class Topic:
     retention_ms: int
     values: tuple[type[msgspec.Struct], ...] = ()
     max_message_bytes: int | None = MAX_ROW_BYTES
+    has_brokers_times: bool = False
 
     @property
     def config(self) -> dict[str, str]:
@@ -43,6 +44,8 @@ class Topic:
         config = {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
         if self.max_message_bytes is not None:
             config["max.message.bytes"] = str(self.max_message_bytes)
+        if self.has_brokers_times:
+            config["message.timestamp.type"] = "LogAppendTime"
         return config
 
 
@@ -53,6 +56,8 @@ RUN_EVENTS = Topic(
     14 * DAY_MS,
     (RunStarted, StrategyProposed, CodeAttempted, RunFinished, RunExpired),
     max_message_bytes=None,
+    # Agents' clocks may be off: brokers would refuse their events, or retention take them at once.
+    has_brokers_times=True,
 )
 PAIRS = Topic("pairstream.pairs.v1", "run_id", "Preference pairs", FOR_EVER, (Pair,))
 SCORED_ROWS = Topic(

@@ -15,7 +15,16 @@ from schemas.dead_letters import Origin
 from schemas.errors import InvalidRecord
 from schemas.rows import encode, parse_garble_request
 from schemas.settings import WorkerSettings
-from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, STATE_TABLE, TOPICS, Names, Topic
+from schemas.topics import (
+    GARBLE_REQUESTS,
+    MAX_ROW_BYTES,
+    PAIRS,
+    RUN_EVENTS,
+    STATE_TABLE,
+    TOPICS,
+    Names,
+    Topic,
+)
 from streams.changelog import read_committed, read_state
 from streams.expiry import Clock, Expiry
 from streams.fence import StallFence
@@ -87,6 +96,7 @@ class WorkerApp:
         table.new_partition = lambda: Partition(
             extended=settings.pairing_extended, run_max_bytes=settings.run_max_bytes
         )
+        table.now_ms = self.clock.now_ms
         table.failed = self.failed
         self.faust.tables.add(table)
         return table
@@ -173,7 +183,12 @@ class WorkerApp:
             service=SERVICE,
             original=record.headers,
         )
-        return Record(self.names.dead_letters(topic), record.key, record.value, headers=headers)
+        value = record.value
+        if value is not None and len(value) > MAX_ROW_BYTES:
+            # Only compression makes such a record possible; the whole stands where it came from.
+            headers.append((dead_letters.CUT, dead_letters.describe_cut(value)))
+            value = value[:MAX_ROW_BYTES]
+        return Record(self.names.dead_letters(topic), record.key, value, headers=headers)
 
     # --- Guards ----------------------------------------------------------------------------------
 

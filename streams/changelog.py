@@ -6,6 +6,7 @@ the state is complete up to the end that the log had at the start, or the worker
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import cast
 
 import confluent_kafka
@@ -13,6 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from schemas.clients import ClientConfig, waiting_cures
 from schemas.errors import PairstreamError
+from schemas.retries import retried
 
 State = dict[bytes, tuple[bytes, int]]
 
@@ -45,12 +47,12 @@ def read_committed(config: ClientConfig, topic: str, partitions: set[int]) -> di
     consumer = Consumer(config)
     try:
         asked = [TopicPartition(topic, partition) for partition in sorted(partitions)]
-        answers = consumer.committed(asked, timeout=METADATA_SECONDS)
+        answers = retried(
+            lambda: consumer.committed(asked, timeout=METADATA_SECONDS),
+            failure="the brokers do not tell what is committed",
+            seconds=SILENCE_SECONDS,
+        )
         return {each.partition: max(0, each.offset) for each in answers}
-    except confluent_kafka.KafkaException as error:
-        raise PairstreamError(
-            f"the brokers do not tell what is committed: {error.args[0].str()}"
-        ) from error
     finally:
         consumer.close()
 
@@ -59,8 +61,11 @@ def _read(consumer: Consumer, topic: str, partitions: set[int]) -> Mapping[int, 
     state: dict[int, State] = {partition: {} for partition in partitions}
     missing = set()
     for partition in partitions:
-        low, high = consumer.get_watermark_offsets(
-            TopicPartition(topic, partition), timeout=METADATA_SECONDS
+        place = TopicPartition(topic, partition)
+        low, high = retried(
+            partial(consumer.get_watermark_offsets, place, timeout=METADATA_SECONDS),
+            failure=f"the brokers do not tell where {topic} ends",
+            seconds=SILENCE_SECONDS,
         )
         if high > low:
             missing.add(partition)

@@ -166,7 +166,7 @@ class Partition:
             refusal = error
         opened.keep(offset, value)
         self.size += len(value) + EVENT_BYTES
-        if opened.size > self._run_max_bytes:
+        if opened.size > self._run_max_bytes or len(value) > MAX_ROW_BYTES:
             self._settle(event, "limit", now_ms, effects)
         else:
             self._touched[event.run_id] = opened

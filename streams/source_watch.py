@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from schemas.errors import PairstreamError
-from streams.state import REMEDY
+from streams.state import check_same_topics
 
 log = structlog.get_logger("pairstream.source")
 
@@ -26,6 +26,8 @@ async def watch_source(describe: Callable[[], bytes], *, changed: Callable[[str]
             log.warning("topics_not_described", why=str(error))
         else:
             first = first or source
-            if source != first:
-                changed(f"the topics were made anew, or got other partitions: {REMEDY}")
+            try:
+                check_same_topics(source, first)
+            except PairstreamError as error:
+                changed(str(error))
         await asyncio.sleep(LOOK_SECONDS)

@@ -9,11 +9,12 @@ import msgspec
 from schemas.errors import PairstreamError
 from schemas.events import Event
 from schemas.rows import SettledBy
+from schemas.source import Source
 from streams.runs import DIGEST_BYTES, Run, event_digest
 
 MARKER = b"settled"
 
-# Its value is opaque here: equal for the same topics, as the cluster knows them.
+# Its value is a JSON list of `Source`.
 SOURCE_KEY = b"\x00source"
 
 _SEPARATOR = b"\x00"
@@ -21,6 +22,11 @@ _SEPARATOR = b"\x00"
 REMEDY = (
     "stop all workers, then start one by `pairstream worker --rebuild`, which makes the state anew "
     "from the events"
+)
+
+MIGRATE = (
+    "a run's events would part from its state; use a new PAIRSTREAM_TOPIC_PREFIX with the wanted "
+    "PAIRSTREAM_PARTITIONS, and copy the events by `pairstream topics migrate` (docs/operations.md)"
 )
 
 # A marker must fit into a record: a run of more events recognises only so many of them again.
@@ -53,6 +59,7 @@ class Marker(msgspec.Struct, frozen=True, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 decode_marker = msgspec.msgpack.Decoder(Marker).decode
+_decode_source = msgspec.json.Decoder(list[Source]).decode
 
 
 def event_key(run_id: str, offset: int) -> bytes:
@@ -82,5 +89,24 @@ def check_source(source: bytes, found: bytes | None, committed: int) -> None:
     """
     if found is None and committed:
         raise PairstreamError(f"the state is lost, and offsets are committed: {REMEDY}")
-    if found not in (None, source):
-        raise PairstreamError(f"the topics were made anew since the state was written: {REMEDY}")
+    if found is not None:
+        check_same_topics(source, found)
+
+
+def check_same_topics(source: bytes, before: bytes) -> None:
+    """Raises: PairstreamError where topics were made anew or got partitions since `before`."""
+    if source == before:
+        return
+    if wider := widened(source, before):
+        raise PairstreamError(f"{', '.join(wider)} got more partitions: {MIGRATE}")
+    raise PairstreamError(f"the topics were made anew since the state was written: {REMEDY}")
+
+
+def widened(source: bytes, before: bytes) -> list[str]:
+    """The same topics as before that have other counts of partitions."""
+    counts = {topic.topic_id: topic.partitions for topic in _decode_source(before)}
+    return [
+        topic.topic
+        for topic in _decode_source(source)
+        if counts.get(topic.topic_id, topic.partitions) != topic.partitions
+    ]

@@ -16,6 +16,7 @@ from faust.types import TP, EventT
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
+from schemas.memory import release_memory
 from streams.changelog import State
 from streams.partition import Partition
 from streams.state import SOURCE_KEY, check_source
@@ -36,6 +37,7 @@ class RunTable(Table[bytes, bytes]):
     read_committed: Callable[[set[int]], Mapping[int, int]]
     describe_source: Callable[[], bytes]
     new_partition: Callable[[], Partition]
+    now_ms: Callable[[], int]
     failed: Callable[[str], None]
     source: str
 
@@ -72,6 +74,7 @@ class RunTable(Table[bytes, bytes]):
         if self.app.consumer_generation_id == generation:
             self.runs = {partition: runs for partition, (runs, _) in restored.items()}
             self.leftovers = {number: left for number, (_, left) in restored.items() if left}
+            await asyncio.to_thread(release_memory)
             log.info(
                 "partitions_taken_over",
                 partitions=sorted(ours),
@@ -88,7 +91,11 @@ class RunTable(Table[bytes, bytes]):
             found, _ = records.pop(SOURCE_KEY, (None, 0))
             check_source(source, found, committed[partition])
             runs = self.new_partition()
-            left = runs.restore((key, value, ms) for key, (value, ms) in records.items())
+            # By the writer's clock, which may be another's: silence counts from the newest on, and
+            # what passed without a worker is none.
+            newest = max((ms for _, ms in records.values()), default=0)
+            ahead = self.now_ms() - newest
+            left = runs.restore((key, value, ms + ahead) for key, (value, ms) in records.items())
             restored[partition] = (runs, left if found else {SOURCE_KEY: source, **left})
         return restored
 

@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import Any, ClassVar, cast
 
 import faust
+import structlog
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import for_code
+from aiokafka.errors import KafkaConnectionError, for_code
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, EventT, Message
@@ -22,10 +23,30 @@ from yarl import URL
 
 from schemas.crash_points import crash_point
 
+# By a name of its own: what Faust logs as this module is silenced (pairstream/logs.py).
+log = structlog.get_logger("pairstream.transport")
+
+CONNECT_SECONDS = 1.0
+
 DEFAULT_BATCH_RECORDS = 2000
 
 # A Faust event whose value is a list of aiokafka records of one partition.
 Batch = EventT[Any]
+
+
+class _PatientThread(driver.AIOKafkaConsumerThread):
+    async def on_start(self) -> None:
+        """Wait for brokers that were there a moment ago; Faust's would end the worker."""
+        while True:
+            try:
+                await super().on_start()
+                return
+            except KafkaConnectionError as error:
+                log.warning("brokers_unreachable", why=str(error))
+                await cast("Any", self._consumer).stop()
+            if self.should_stop:
+                return
+            await asyncio.sleep(CONNECT_SECONDS)
 
 
 class BatchConsumer(driver.Consumer):
@@ -42,6 +63,9 @@ class BatchConsumer(driver.Consumer):
         # Where a gap was seen, and the position was moved back to look again.
         self._doubted: dict[TP, int] = {}
         self._has_room = asyncio.Event()
+
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _PatientThread(self, loop=self.loop, beacon=self.beacon)
 
     def _new_offset(self, tp: TP) -> int | None:
         """The offset to commit: behind the newest batch before which all are acknowledged."""

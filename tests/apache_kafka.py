@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -91,7 +92,7 @@ class ApacheKafka:
     def start(self) -> None:
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command("kafka.Kafka", str(self._config)),
+                self.command("kafka.Kafka", str(self._config)),
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=self.folder,
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
@@ -106,6 +107,17 @@ class ApacheKafka:
     def stop(self) -> None:
         self._signal(signal.SIGTERM)
 
+    def fill_disk(self) -> None:
+        """From now on no file of the running node can grow; `start` has room again."""
+        assert self._process is not None
+        _, most = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (1, most))
+
+    def await_end(self) -> int:
+        """Wait until the node ends by itself; returns its exit code."""
+        assert self._process is not None
+        return self._process.wait(STOP_SECONDS)
+
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -114,12 +126,13 @@ class ApacheKafka:
 
     def _java(self, *arguments: str) -> None:
         done = subprocess.run(
-            self._command(*arguments), capture_output=True, text=True, check=False, cwd=self.folder
+            self.command(*arguments), capture_output=True, text=True, check=False, cwd=self.folder
         )
         if done.returncode:
             raise RuntimeError(f"{arguments[0]} failed: {done.stderr[-3000:]}")
 
-    def _command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
+        """How to start a class of Kafka's, with its arguments."""
         return ["java", *HEAP, "-Djava.awt.headless=true", "-cp", self._jars, *arguments]
 
 

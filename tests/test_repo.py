@@ -18,7 +18,8 @@ ARROWS = {
     "schemas": set[str](),
     "streams": {"schemas"},
     "trainer": {"schemas"},
-    "pairstream": {"schemas", "streams", "trainer"},
+    # Of the client `spool` alone, where it is installed.
+    "pairstream": {"schemas", "streams", "trainer", "pairstream_client"},
     "client/pairstream_client": set[str](),
     # They run where nothing of ours is installed.
     "trainer/train_dpo.py": set[str](),

@@ -1,6 +1,5 @@
 """Reads the pairs topic by assignment, from where the files end. Group offsets are for displays."""
 
-import time
 from collections.abc import Mapping
 from typing import cast
 
@@ -10,16 +9,17 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas import clients
 from schemas.dead_letters import Header, Origin
 from schemas.errors import PairstreamError
+from schemas.retries import retried
 from schemas.settings import KafkaSettings
 from schemas.topics import Names
 from trainer.intake import Record
+from trainer.losses import find_losses, lost
 
 log = structlog.get_logger()
 
 RECORDS_A_READ = 2000
 READ_SECONDS = 0.2
 METADATA_SECONDS = 30.0
-RETRY_SECONDS = 0.1
 
 
 class PairsConsumer:
@@ -39,43 +39,30 @@ class PairsConsumer:
         self.earliest = {partition: self._earliest(partition) for partition in range(partitions)}
         self.ends_at_start: dict[int, int] = {}
         self.ended: dict[int, int] = {}
+        self._error: PairstreamError | None = None
 
     def _earliest(self, partition: int) -> int:
         """Waits for a topic that was made just now."""
-        deadline = time.monotonic() + METADATA_SECONDS
         place = TopicPartition(self._topic, partition)
-        while True:
-            try:
-                low, _ = self._consumer.get_watermark_offsets(place, timeout=METADATA_SECONDS)
-                return cast("int", low)
-            except KafkaException as error:
-                if time.monotonic() > deadline:
-                    raise PairstreamError(
-                        f"the brokers do not tell where {self._topic} begins: "
-                        f"{error.args[0].str()}; start the trainer again"
-                    ) from error
-            time.sleep(RETRY_SECONDS)
+        low, _ = retried(
+            lambda: self._consumer.get_watermark_offsets(place, timeout=METADATA_SECONDS),
+            failure=f"the brokers do not tell where {self._topic} begins",
+            seconds=METADATA_SECONDS,
+        )
+        return cast("int", low)
 
     def start(self, positions: Mapping[int, int]) -> None:
-        """Read from the positions on.
-
-        Raises: PairstreamError when retention took what is there.
-        """
-        for partition, position in positions.items():
-            low = self.earliest[partition]
-            if position < low:
-                raise PairstreamError(
-                    f"pairs {position} to {low - 1} of {self._topic} partition {partition} are "
-                    "gone (retention) before they were read: rebuild them with `pairstream replay "
-                    "--from events`, and start the trainer with a new --data-dir"
-                )
+        """Read from the positions on."""
         self._consumer.assign([TopicPartition(self._topic, p, o) for p, o in positions.items()])
 
     def read(self) -> list[Record]:
         """What came within a short time; empty at the end of the topic.
 
-        Raises: PairstreamError for what waiting does not cure.
+        Raises: PairsLost; PairstreamError for what waiting does not cure. Before it, all that came
+        has been returned.
         """
+        if self._error is not None:
+            raise self._error
         records = []
         for message in self._consumer.consume(RECORDS_A_READ, timeout=READ_SECONDS):
             partition, error = cast("int", message.partition()), message.error()
@@ -87,7 +74,7 @@ class PairsConsumer:
                 end = self.ended[partition] = cast("int", message.offset())
                 self.ends_at_start[partition] = min(end, self.ends_at_start.get(partition, end))
             else:
-                self._judge(error, message)
+                self._error = self._judge(error, message) or self._error
         return records
 
     def _told_end(self, partition: int) -> int:
@@ -95,17 +82,21 @@ class PairsConsumer:
         place = TopicPartition(self._topic, partition)
         return cast("int", self._consumer.get_watermark_offsets(place, cached=True)[1])
 
-    def _judge(self, error: KafkaError, message: Message) -> None:
+    def _judge(self, error: KafkaError, message: Message) -> PairstreamError | None:
+        """None where waiting cures it."""
         if clients.waiting_cures(error):
             log.warning("broker_unavailable", why=error.str())
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise PairstreamError(
-                f"{self._topic} partition {message.partition()} does not hold the offset "
-                f"{message.offset()}, which is to be read next: it was emptied, or retention took "
-                "it; start the trainer with a new --data-dir"
+            return None
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            partition, offset = cast("int", message.partition()), cast("int", message.offset())
+            losses = find_losses({partition: offset}, {partition: self._earliest(partition)})
+            if losses:
+                return lost(self._topic, losses)
+            return PairstreamError(
+                f"{self._topic} partition {partition} does not hold the offset {offset}, which is "
+                "to be read next: it was emptied; start the trainer with a new --data-dir"
             )
-        else:
-            raise PairstreamError(f"the pairs cannot be read: {error.str()}")
+        return PairstreamError(f"the pairs cannot be read: {error.str()}")
 
     @property
     def has_heard_of_all(self) -> bool:

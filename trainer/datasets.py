@@ -18,10 +18,17 @@ import orjson
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
+from schemas.source import Source
 from trainer.index import Place
-from trainer.layout import MANIFEST, DataDir, make_folder, sync_folder, write_durably
+from trainer.layout import (
+    MANIFEST,
+    READ_ONLY,
+    DataDir,
+    make_folder,
+    sync_folder,
+    write_durably,
+)
 from trainer.segments import Segment, next_offsets
-from trainer.source import Source
 
 TRAIN, EVAL = "train.jsonl", "eval.jsonl"
 
@@ -120,7 +127,6 @@ class _Writer:
     """One file of a dataset as it grows."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._file = path.open("wb")
         self._digest = hashlib.sha256()
         self._bytes = self.rows = 0
@@ -134,8 +140,8 @@ class _Writer:
     def close(self) -> FileEntry:
         with self._file:
             self._file.flush()
+            os.fchmod(self._file.fileno(), READ_ONLY)  # before the fsync, or it may be lost
             os.fsync(self._file.fileno())
-        self._path.chmod(0o444)
         return FileEntry(self._digest.hexdigest(), self._bytes, self.rows)
 
 
@@ -179,9 +185,14 @@ def uncut(segments: Iterable[Segment], parent: DatasetManifest | None) -> list[S
 
 
 def remove_unpublished(data: DataDir) -> None:
-    """Remove what a killed trainer had begun to cut: its segments are cut again."""
+    """Remove what a killed trainer had begun to cut: its segments are cut again.
+
+    What it had published is made safe, to which it may not have come: it is seen, so it stays.
+    """
     for path in data.datasets.glob(f".ds-*{_TEMPORARY}"):
         shutil.rmtree(path)
+    if data.datasets.is_dir():
+        sync_folder(data.datasets)
 
 
 def cut_dataset(
@@ -222,8 +233,7 @@ def cut_dataset(
 def publish(temporary: Path, target: Path, manifest: DatasetManifest) -> None:
     """Make the folder a dataset: the manifest last, then one rename."""
     encoded = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
-    write_durably(temporary / MANIFEST, encoded)
-    (temporary / MANIFEST).chmod(0o444)
+    write_durably(temporary / MANIFEST, encoded, read_only=True)
     crash_point("trainer.cut_manifest_written")
     temporary.rename(target)
     crash_point("trainer.cut_renamed")

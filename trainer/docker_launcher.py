@@ -14,6 +14,7 @@ import structlog
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig
+from urllib3.exceptions import HTTPError
 
 from trainer.image import IMAGE_LABEL
 from trainer.launcher import Ended, EngineUnavailable, Plan, Progress
@@ -26,6 +27,10 @@ LABEL_TRAINING = "pairstream.training-id"
 ROOTLESS_USER = 1000
 STOP_SECONDS = 60
 KILLED = 137
+
+# How a container ends when its engine or its machine goes down: asked to end, killed, or found
+# dead by the next engine. By itself, the script ends with none of them.
+ENGINE_ENDED = {143, KILLED, 255}
 
 
 def container_name(plan: Plan) -> str:
@@ -77,7 +82,7 @@ def _engine_answers() -> Iterator[None]:
         yield
     except APIError as error:
         raise EngineUnavailable(f"the Docker Engine refused: {error.explanation}") from error
-    except (DockerException, requests.RequestException) as error:
+    except (DockerException, requests.RequestException, HTTPError) as error:
         raise EngineUnavailable(
             "no Docker Engine answers: start one (is your user in the group docker?), or "
             "train without it by PAIRSTREAM_LAUNCHER=process"
@@ -192,6 +197,8 @@ class DockerLauncher:
         code = int(state["ExitCode"])
         if state.get("OOMKilled"):
             return Ended(code or KILLED, "the container ran out of memory: raise training-memory")
+        if code in ENGINE_ENDED:
+            return Ended(code, f"its engine or somebody ended it ({code})", interrupted=True)
         return Ended(code)
 
     def _copy_log(self, plan: Plan, container: Container) -> None:

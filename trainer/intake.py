@@ -13,6 +13,7 @@ from schemas.dead_letters import Header, Origin
 from schemas.errors import InvalidRecord, PairstreamError
 from schemas.rows import Pair, encode, parse_pair
 from schemas.settings import TrainerSettings
+from schemas.source import Source
 from trainer.datasets import (
     DatasetManifest,
     cut_dataset,
@@ -31,7 +32,6 @@ from trainer.segments import (
     remove_unfinished,
     verify_segment,
 )
-from trainer.source import Source
 
 log = structlog.get_logger()
 

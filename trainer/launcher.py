@@ -33,10 +33,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Ended:
-    """How the script ended; `why` is for people, where the code alone does not tell."""
+    """How the script ended; `why` is for people, where the code alone does not tell.
+
+    `interrupted`: the engine ended it, for reasons of its own; it can go on where it was.
+    """
 
     code: int
     why: str | None = None
+    interrupted: bool = False
 
 
 Progress = Callable[[str], None]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 MANIFEST = "manifest.json"
 
+READ_ONLY = 0o444
+
 _DATASET = re.compile(r"ds-(\d{6,})")
 
 
@@ -60,26 +62,45 @@ def _number(dataset: str) -> int:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, so that it survives a loss of power."""
+    """Make a folder, and those above it, so that it survives a loss of power.
+
+    One that is there may be that of a process which died before it could make it safe.
+    """
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
+    if os.access(folder.parent, os.W_OK):  # elsewhere it is not ours
         sync_folder(folder.parent)
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes, *, read_only: bool = False) -> None:
     """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
+        if read_only:
+            os.fchmod(file.fileno(), READ_ONLY)  # before the fsync, or the mode may be lost
         os.fsync(file.fileno())
     temporary.replace(path)
     sync_folder(path.parent)
 
 
+def sync_file(path: Path) -> None:
+    """Make what another process wrote survive a loss of power.
+
+    After an error the file is removed: the next fsync of it would succeed, and mean nothing.
+    """
+    try:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()
+        raise
+
+
 def sync_folder(folder: Path) -> None:
-    """Make a folder's renames survive a loss of power."""
+    """Make a folder's names survive a loss of power."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -81,9 +81,14 @@ def verify_segment(folder: Path, segment: Segment) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed trainer had not finished: its offsets are read again."""
+    """Remove what a killed trainer had not finished: its offsets are read again.
+
+    What it had finished is made safe, to which it may not have come: datasets are built on it.
+    """
     for path in folder.glob(f"*/*{TEMPORARY}"):
         path.unlink()
+    for partition in folder.glob("*/"):
+        sync_folder(partition)
 
 
 class OpenSegment:

@@ -16,11 +16,13 @@ import structlog
 
 from schemas.errors import PairstreamError
 from schemas.settings import TrainerSettings
+from schemas.source import Source
 from trainer.consumer import PairsConsumer
-from trainer.intake import Intake
+from trainer.intake import Intake, Record
 from trainer.layout import DataDir, make_folder
+from trainer.losses import PairsLost, find_losses, lost, pass_over
 from trainer.outbox import Outbox
-from trainer.source import Source, open_source, remember_starts
+from trainer.source import open_source, remember_starts
 from trainer.trainings import Trainings
 from trainer.trigger import Trigger, has_reached
 
@@ -28,11 +30,17 @@ log = structlog.get_logger()
 
 
 def run_trainer(
-    settings: TrainerSettings, source: Source, *, once: bool, stop: threading.Event
+    settings: TrainerSettings,
+    source: Source,
+    *,
+    once: bool,
+    stop: threading.Event,
+    accept_loss: bool = False,
 ) -> None:
     """Run until `stop` is set, or, with `once`, until nothing that was there is left to do.
 
-    Raises: PairstreamError with the line for the user; nothing is half published then.
+    Raises: PairstreamError with the line for the user; nothing is half published then. Of this
+    kind is PairsLost, unless `accept_loss`.
     """
     data = DataDir(settings.data_dir.absolute())
     with _explained_disk_errors(data), _locked(data):
@@ -40,6 +48,11 @@ def run_trainer(
         with closing(PairsConsumer(settings, source.topic, source.partitions)) as consumer:
             starts = remember_starts(data, known, consumer.earliest).starts or {}
             with closing(Intake(data, settings, source, starts)) as intake:
+                losses = find_losses(intake.positions, consumer.earliest)
+                if losses and not accept_loss:
+                    raise lost(source.topic, losses)
+                if losses:
+                    pass_over(data, intake, losses)
                 consumer.start(intake.positions)
                 outbox = Outbox(settings)
                 with Trainings(data, settings, known.id, outbox, once=once) as trainings:
@@ -68,7 +81,7 @@ def serve(
     finished = False
     while not finished and not stop.is_set():
         trainings.check()
-        intake.take(consumer.read(), outbox.refuse)
+        intake.take(_read(consumer, intake, outbox), outbox.refuse)
         for partition, end in consumer.ended.items():
             intake.skip_to(partition, end)
         fires = False
@@ -83,6 +96,14 @@ def serve(
             intake.cut()
             trainings.wake()
     _close_segments(intake, outbox)
+
+
+def _read(consumer: PairsConsumer, intake: Intake, outbox: Outbox) -> list[Record]:
+    try:
+        return consumer.read()
+    except PairsLost:
+        _close_segments(intake, outbox)  # what was read, and may be gone now, is not lost as well
+        raise
 
 
 def _close_segments(intake: Intake, outbox: Outbox) -> None:

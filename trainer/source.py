@@ -1,21 +1,26 @@
 """The topic that a data directory was filled from: positions mean nothing in another."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
 from schemas.errors import PairstreamError
+from schemas.source import Source
 from trainer.layout import DataDir, make_folder, write_durably
 
 
-class Source(msgspec.Struct, frozen=True):
-    """A topic as the cluster knows it; a re-created one has another id and starts anew."""
+class Loss(msgspec.Struct, frozen=True):
+    """Offsets `first` to `last`, both included, that were gone before they were read.
 
-    cluster_id: str
-    topic: str
-    topic_id: str
-    partitions: int
+    The user went on behind them: a segment without rows covers them.
+    """
+
+    partition: int
+    first: int
+    last: int
+    accepted_at: datetime
 
 
 class SourceFile(msgspec.Struct, frozen=True):
@@ -28,6 +33,7 @@ class SourceFile(msgspec.Struct, frozen=True):
     id: str
     source: Source
     starts: dict[int, int] | None = None
+    losses: list[Loss] = []
 
 
 def open_source(data: DataDir, source: Source) -> SourceFile:
@@ -51,6 +57,14 @@ def remember_starts(data: DataDir, known: SourceFile, earliest: Mapping[int, int
     if known.starts is not None:
         return known
     return _write(data, msgspec.structs.replace(known, starts=dict(earliest)))
+
+
+def remember_losses(data: DataDir, losses: Sequence[Loss]) -> None:
+    """Write down what is about to be passed over; told again, a loss replaces what was told."""
+    known = read_source(data)
+    again = {(loss.partition, loss.first) for loss in losses}
+    kept = [loss for loss in known.losses if (loss.partition, loss.first) not in again]
+    _write(data, msgspec.structs.replace(known, losses=[*kept, *losses]))
 
 
 def _write(data: DataDir, content: SourceFile) -> SourceFile:

@@ -675,6 +675,10 @@ def save_adapter(trainer: Any, folder: Path, base_name: str) -> None:
 
 
 def write_result(output: Path, result: dict[str, Any]) -> None:
+    """It comes last and survives a loss of power with all that it stands for."""
+    adapter = output / "adapter"
+    for path in (*adapter.rglob("*"), adapter, output / "metrics.jsonl"):
+        sync(path)
     temporary = output / "result.json.tmp"
     with temporary.open("w") as file:
         json.dump(result, file, indent=2, sort_keys=True, default=str, allow_nan=False)
@@ -682,6 +686,16 @@ def write_result(output: Path, result: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(output / "result.json")
+    sync(output)
+
+
+def sync(path: Path) -> None:
+    """Of a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def versions() -> dict[str, str]:

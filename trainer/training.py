@@ -2,7 +2,7 @@
 
 Guarantee: its script runs to its end once, whatever is killed when; `manifest.json` says how it
 ended and stands there only when it has; a successful training has its archive when the archive's
-checksum file is there.
+checksum file is there. A script that its engine interrupts is started again, within bounds.
 """
 
 import fcntl
@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
+import msgspec
 import structlog
 
 from schemas.crash_points import crash_point
@@ -43,6 +45,8 @@ from trainer.training_manifest import (
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.5
+
+MOST_INTERRUPTIONS = 2  # more would hide that something ends it each time
 
 OnStep = Callable[[TrainingStepName, str | None], None]
 
@@ -92,6 +96,8 @@ def run_training(
     plan = _plan(request, settings)
     make_folder(plan.folder)
     with _alone(plan):
+        # What a killed trainer wrote last may not be safe yet, and is built on now.
+        sync_folder(plan.folder)
         manifest = read_training(plan.folder)
         if manifest is None:
             manifest = _train(plan, dataset, launcher, on_step, stop)
@@ -163,9 +169,11 @@ def _train(
     crash_point("training.prepared")
     started = _start(plan, launcher, image)
     crash_point("training.started")
-    on_step("started", launcher.name)
+    on_step("started", started.detail)
     ended = _follow(plan, launcher, started.at, stop)
     crash_point("training.script_ended")
+    if ended.interrupted and started.interruptions < MOST_INTERRUPTIONS:
+        _put_back(plan, launcher, started, ended)
     manifest = how_it_ended(plan, dataset, started, ended)
     if manifest.succeeded:
         shutil.rmtree(plan.folder / "checkpoints", ignore_errors=True)
@@ -202,6 +210,20 @@ def _start(plan: Plan, launcher: Launcher, image: str) -> Started:
             (plan.folder / STARTED).unlink()
         raise
     return started
+
+
+def _put_back(plan: Plan, launcher: Launcher, started: Started, ended: Ended) -> NoReturn:
+    """Have the next try start it again. Raises: EngineUnavailable."""
+    launcher.clean_up(plan)
+    crash_point("training.put_back")
+    times = started.interruptions + 1
+    write_started(
+        plan.folder, msgspec.structs.replace(started, at=datetime.now(UTC), interruptions=times)
+    )
+    raise EngineUnavailable(
+        f"{plan.training_id} was interrupted ({times} of at most {MOST_INTERRUPTIONS} times): "
+        f"{ended.why}; the next try goes on from its last checkpoint"
+    )
 
 
 def _follow(plan: Plan, launcher: Launcher, started_at: datetime, stop: threading.Event) -> Ended:

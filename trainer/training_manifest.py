@@ -10,7 +10,7 @@ from schemas.errors import PairstreamError
 from trainer.archive import files_in
 from trainer.datasets import DatasetManifest, file_sha256
 from trainer.launcher import Ended, Plan
-from trainer.layout import MANIFEST, write_durably
+from trainer.layout import MANIFEST, sync_file, write_durably
 
 RESULT, METRICS, LOG, ADAPTER = "result.json", "metrics.jsonl", "training.log", "adapter"
 MADE = (ADAPTER, METRICS, LOG, RESULT)
@@ -25,14 +25,17 @@ EXIT_MEANINGS = {
     13: "the loss became no number",
     14: "a check of the training failed",
     127: "its interpreter could not be started",
-    137: "it was killed",
+    137: "it was killed, most often for want of memory",
     143: "it was stopped",
 }
 CHECK_FAILED = 14
 
 
 class Started(msgspec.Struct, frozen=True):
-    """With what a training was first started, by whichever trainer, and when."""
+    """With what a training was first started, by whichever trainer, and when.
+
+    `interruptions`: how often its engine ended it since; `at` is then the moment of the last one.
+    """
 
     at: datetime
     launcher: str
@@ -40,6 +43,13 @@ class Started(msgspec.Struct, frozen=True):
     image_tag: str
     base_model: str
     arguments: list[str]
+    interruptions: int = 0
+
+    @property
+    def detail(self) -> str:
+        """What the step `started` tells people."""
+        times = self.interruptions
+        return f"{self.launcher}, after {times} interruption(s)" if times else self.launcher
 
 
 class TrainingManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +69,7 @@ class TrainingManifest(msgspec.Struct, frozen=True, kw_only=True):
     why: str | None
     figures: dict[str, object] | None
     files: dict[str, str]
+    interruptions: int = 0
 
     @property
     def succeeded(self) -> bool:
@@ -94,6 +105,8 @@ def how_it_ended(
         code, why = CHECK_FAILED, f"it left no adapter or no {RESULT}: see {plan.folder / LOG}"
     if code and why is None:
         why = f"{EXIT_MEANINGS.get(code, f'exit code {code}')}: see {plan.folder / LOG}"
+    if (plan.folder / LOG).exists():  # the script makes the other files safe, this one is not its
+        sync_file(plan.folder / LOG)
     return TrainingManifest(
         training_id=plan.training_id,
         dataset=dataset.name,
@@ -112,6 +125,7 @@ def how_it_ended(
             str(path.relative_to(plan.folder)): file_sha256(path)
             for path in files_in(plan.folder, MADE)
         },
+        interruptions=started.interruptions,
     )
 
 

@@ -11,7 +11,7 @@ from schemas.rows import TrainingStepName
 from schemas.settings import TrainerSettings
 from trainer.datasets import read_manifest
 from trainer.launcher import EngineUnavailable, make_launcher
-from trainer.layout import DataDir
+from trainer.layout import DataDir, sync_folder
 from trainer.outbox import Outbox
 from trainer.training import TrainingInterrupted, TrainingRequest, run_training
 
@@ -35,6 +35,14 @@ def pending(data: DataDir, directory_id: str) -> list[TrainingRequest]:
         for name in data.dataset_names()
     )
     return [request for request in requests if not request.is_done()]
+
+
+def _make_newest_safe(data: DataDir) -> None:
+    """What is read in its folder may be what a killed trainer wrote last, and did not sync."""
+    folders = [data.models / training_id(name) for name in data.dataset_names()]
+    begun = [folder for folder in folders if folder.is_dir()]
+    if begun:
+        sync_folder(begun[-1])
 
 
 class Trainings:
@@ -114,7 +122,7 @@ class Trainings:
         retry_seconds = FIRST_WAIT_SECONDS
         while not self._stop.is_set():
             try:
-                self._train_all()
+                self.train_pending()
             except EngineUnavailable as error:
                 if self._once:
                     raise
@@ -131,9 +139,11 @@ class Trainings:
             self._idle = seconds is None and not self._to_look
             self._changed.wait_for(lambda: self._stop.is_set() or self._to_look, seconds)
 
-    def _train_all(self) -> None:
+    def train_pending(self) -> None:
+        """Work off what is pending now, in the caller's thread."""
         with self._changed:
             self._to_look = False
+        _make_newest_safe(self._data)
         for request in pending(self._data, self._directory_id):
             if self._stop.is_set():
                 return

@@ -8,7 +8,9 @@ from pairstream_client.process_lock import process_lock
 
 SILENCE_SECONDS = 60.0
 
-logger = logging.getLogger("pairstream_client")
+NAME = "pairstream_client"
+
+logger = logging.getLogger(NAME)
 
 
 class Complaints:
@@ -28,4 +30,6 @@ class Complaints:
                 return
             self._said[kind] = now
             unsaid = self._unsaid.pop(kind, 0)
-        logger.warning("%s%s", text, f" ({unsaid} times more since it was said)" if unsaid else "")
+        more = f" ({unsaid} times more since it was said)" if unsaid else ""
+        # An agent that sets no logging up sees the bare message: it must say whose it is.
+        logger.warning("%s: %s%s", NAME, text, more)

@@ -1,7 +1,8 @@
 """Sends events to Kafka from a process that must not notice it.
 
 Delivery: an event is acknowledged by all in-sync replicas, or counted as failed, or counted as
-dropped; nothing is kept across the end of the process.
+dropped. Without a spool nothing is kept across the end of the process; with one, what is not
+acknowledged is sent by the next process, and may then be there twice.
 """
 
 import atexit
@@ -11,32 +12,24 @@ import os
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException
 
 from pairstream_client import settings
-from pairstream_client.complaints import Complaints
-from pairstream_client.errors import Refused
+from pairstream_client.errors import NotYet, Refused
 from pairstream_client.events import Event
 from pairstream_client.process_lock import process_lock
-from pairstream_client.sender import Sender
+from pairstream_client.sender import Delivered, Sender
+from pairstream_client.tally import Stats, Tally
+
+if TYPE_CHECKING:
+    from pairstream_client.courier import Courier
+
+__all__ = ["Publisher", "Stats", "process_publisher"]
 
 # Some errors end a producer; another one takes its place, but not again and again.
 RESTART_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What became of this process's events, in counts.
-
-    `dropped` were never queued, `failed` were queued but not acknowledged in time, `queued` wait.
-    """
-
-    acknowledged: int = 0
-    failed: int = 0
-    dropped: int = 0
-    queued: int = 0
 
 
 class Publisher:
@@ -45,7 +38,7 @@ class Publisher:
     A process needs one. It may be made before a fork: the child then starts its own connection.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings
         self,
         bootstrap_servers: str | None = None,
         topic_prefix: str | None = None,
@@ -53,6 +46,9 @@ class Publisher:
         config: Mapping[str, settings.Value] | None = None,
         max_queued_events: int = 100_000,
         exit_timeout_seconds: float = 5.0,
+        spool: str | os.PathLike[str] | None = None,
+        spool_max_bytes: int | None = None,
+        spool_fsync: bool | None = None,
     ) -> None:
         """Settings that are not given are taken from `PAIRSTREAM_*` variables.
 
@@ -60,18 +56,28 @@ class Publisher:
             config: librdkafka's properties by their names; they win over all else.
             max_queued_events: further events are dropped while so many wait.
             exit_timeout_seconds: how long the end of the process may wait for acknowledgements.
+            spool: a folder on a local disk where events are kept until they are acknowledged;
+                an empty path for none.
+            spool_max_bytes: further events are dropped while so much is kept.
+            spool_fsync: each event waits for the disk, to outlive the machine's power too.
         """
         self._exit_timeout_seconds = exit_timeout_seconds
         self._closed = False
         self._fault: str | None = None
         self._topic, self._config = "", settings.Config()
+        self._spool: settings.SpoolSettings | None = None
+        self._max_queued_events = max_queued_events
         try:
+            self._spool = settings.spool_settings(
+                os.environ, root=spool, max_bytes=spool_max_bytes, fsync=spool_fsync
+            )
             self._topic = settings.topic_name(os.environ, topic_prefix)
             self._config = settings.producer_config(
                 os.environ,
                 bootstrap_servers=bootstrap_servers,
                 max_queued_events=max_queued_events,
                 overrides=config or {},
+                is_spooled=self._spool is not None,
             )
         except (TypeError, ValueError) as error:
             self._fault = str(error)
@@ -81,51 +87,84 @@ class Publisher:
 
     def _begin(self) -> None:
         self._sender: Sender | None = None
+        self._courier: Courier | None = None
         self._may_start_at = time.monotonic()
-        self._acknowledged = self._failed = self._dropped = self._queued = 0
-        self._complaints = Complaints()
+        self._tally = Tally()
 
     @property
     def stats(self) -> Stats:
-        with process_lock:
-            return Stats(self._acknowledged, self._failed, self._dropped, self._queued)
+        return self._tally.stats
 
     def send(self, event: Event) -> None:
         """Queue an event. Raises: Refused, at once, when it cannot be queued."""
         with process_lock:
-            self._usable_sender().send(self._topic, event)
-            self._queued += 1
+            if self._closed:
+                raise Refused("the publisher is closed")
+            if self._spool is None:
+                self._usable_sender().send(self._topic, event, self._tally.delivered)
+            else:
+                self._started_courier(self._spool).post(event)
+            self._tally.queued()
 
     def drop(self, reason: str) -> None:
         """Count an event that is not sent, and say so; `reason` quotes no agent's text."""
-        with process_lock:
-            self._dropped += 1
-        self._complaints.say(reason, f"an event was dropped: {reason}")
+        self._tally.dropped(reason)
 
     def close(self, timeout_seconds: float | None = None) -> int:
-        """Wait for acknowledgements, then give up the rest; later events are dropped.
+        """Wait for acknowledgements, then give up the rest, but for what a spool keeps.
+
+        Later events are dropped.
 
         Args:
             timeout_seconds: None for `exit_timeout_seconds`.
 
         Returns: how many events were still not acknowledged when the time was up.
         """
-        with process_lock:
-            sender, self._sender, self._closed = self._sender, None, True
-        atexit.unregister(self.close)
-        if sender is None:
-            return 0
         seconds = self._exit_timeout_seconds if timeout_seconds is None else timeout_seconds
-        sender.flush(max(seconds, 0))
+        with process_lock:
+            courier, self._courier, self._closed = self._courier, None, True
+        atexit.unregister(self.close)
+        if courier is not None:
+            courier.finish(max(seconds, 0))
+        with process_lock:
+            sender, self._sender = self._sender, None
+        if sender is not None and courier is None:
+            sender.flush(max(seconds, 0))
         left = self.stats.queued
         if left:
-            self._complaints.say("close", f"closed before {left} events were acknowledged")
-        sender.end()
+            where = "" if courier is None else "; they stay in the spool"
+            self._tally.complaints.say(
+                "close", f"closed before {left} events were acknowledged{where}"
+            )
+        if sender is not None:
+            sender.end()
+        if courier is not None:
+            self._tally.ended(courier.close())
         return left
 
+    def _started_courier(self, spool: settings.SpoolSettings) -> "Courier":
+        if self._courier is None:
+            # On the agent's thread, so that wrong settings show at the first event.
+            self._usable_sender()
+            # It needs Unix; without a spool nothing does.
+            from pairstream_client.courier import Courier
+
+            self._courier = Courier(
+                spool, self._send_kept, self._tally, most_under_way=self._max_queued_events
+            )
+            self._courier.start()
+        return self._courier
+
+    def _send_kept(self, event: Event, delivered: Delivered) -> None:
+        """Raises: NotYet, or Refused when the event itself is at fault."""
+        with process_lock:
+            try:
+                sender = self._usable_sender()
+            except Refused as error:
+                raise NotYet(str(error)) from error
+            sender.send(self._topic, event, delivered)
+
     def _usable_sender(self) -> Sender:
-        if self._closed:
-            raise Refused("the publisher is closed")
         if self._fault is not None:
             raise Refused(f"the publisher cannot work: {self._fault}")
         if self._sender is not None and not self._sender.is_usable:
@@ -140,9 +179,7 @@ class Publisher:
             raise Refused("the producer failed for good; another one is made soon")
         self._may_start_at = time.monotonic() + RESTART_SECONDS
         try:
-            sender = Sender(
-                self._config, delivered=self._on_delivered, troubled=self._complaints.say
-            )
+            sender = Sender(self._config, troubled=self._tally.complaints.say)
         except (KafkaException, TypeError, ValueError) as error:
             reason = error.args[0]
             self._fault = reason.str() if isinstance(error, KafkaException) else str(reason)
@@ -157,17 +194,11 @@ class Publisher:
             # Its forked children end without atexit's functions.
             multiprocessing.util.Finalize(None, self.close, exitpriority=0)
 
-    def _on_delivered(self, failure: str | None) -> None:
-        with process_lock:
-            self._queued -= 1
-            self._acknowledged += failure is None
-            self._failed += failure is not None
-        if failure is not None:
-            self._complaints.say(failure, f"an event was not delivered: {failure}")
-
     def _begin_in_child(self) -> None:
         if self._sender is not None:
             self._sender.abandon()
+        if self._courier is not None:
+            self._courier.abandon()
         self._begin()
 
 

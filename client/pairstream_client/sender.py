@@ -6,10 +6,11 @@ The only module that touches Kafka.
 import ctypes
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pairstream_client.errors import Refused
+from pairstream_client.errors import NotYet, Refused
 from pairstream_client.events import Event
 from pairstream_client.settings import Config
 
@@ -21,6 +22,22 @@ _HINTS = {
     KafkaError._UNKNOWN_TOPIC: "; `pairstream topics apply` makes it",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "; `pairstream topics apply` makes it",
 }
+# About the event itself: it would be refused again.
+_FOR_GOOD = (
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+)
+
+
+class Failure(NamedTuple):
+    """Why an event was not delivered; `for_good`: it, or one of its batch, never will be."""
+
+    reason: str
+    for_good: bool
+
+
+Delivered = Callable[[Failure | None], None]
 
 
 class Sender:
@@ -30,19 +47,14 @@ class Sender:
         self,
         config: Config,
         *,
-        delivered: Callable[[str | None], None],
         troubled: Callable[[str, str], None],
     ) -> None:
         """Raises: KafkaException, TypeError or ValueError when the settings cannot be.
 
         Args:
-            delivered: told of each event that was sent: None, or why it failed for good.
             troubled: told of errors that librdkafka goes on after: their name and a text.
         """
         ended = threading.Event()
-
-        def on_delivery(error: KafkaError | None, _: Message) -> None:
-            delivered(None if error is None else error.str() + _HINTS.get(error.code(), ""))
 
         def on_error(error: KafkaError) -> None:
             if not ended.is_set():
@@ -50,7 +62,7 @@ class Sender:
             if error.fatal():
                 ended.set()
 
-        self._producer = Producer({**config, "on_delivery": on_delivery, "error_cb": on_error})
+        self._producer = Producer({**config, "error_cb": on_error})
         self._ended, self._released = ended, threading.Event()
         threading.Thread(
             target=_serve,
@@ -63,14 +75,25 @@ class Sender:
     def is_usable(self) -> bool:
         return not self._ended.is_set()
 
-    def send(self, topic: str, event: Event) -> None:
-        """Queue an event, at once. Raises: Refused."""
+    def send(self, topic: str, event: Event, delivered: Delivered) -> None:
+        """Queue an event, at once. Raises: Refused; NotYet when it may be taken later.
+
+        Args:
+            delivered: told on another thread what became of it; None: it is acknowledged.
+        """
+
+        def on_delivery(error: KafkaError | None, _: Message) -> None:
+            delivered(None if error is None else _failure(error))
+
         try:
-            self._producer.produce(topic, event.value, event.key, headers=event.headers)
+            self._producer.produce(
+                topic, event.value, event.key, headers=event.headers, on_delivery=on_delivery
+            )
         except BufferError:
-            raise Refused("the queue of events to be sent is full") from None
+            raise NotYet("the queue of events to be sent is full") from None
         except KafkaException as error:
-            raise Refused(error.args[0].str()) from error
+            failure = _failure(error.args[0])
+            raise (Refused if failure.for_good else NotYet)(failure.reason) from error
 
     def flush(self, timeout_seconds: float) -> None:
         """Send what is queued, and wait for it."""
@@ -95,6 +118,11 @@ class Sender:
         freed: it is made immortal.
         """
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))
+
+
+def _failure(error: KafkaError) -> Failure:
+    reason = error.str().removeprefix("Unable to produce message: ")
+    return Failure(reason + _HINTS.get(error.code(), ""), error.code() in _FOR_GOOD)
 
 
 def _serve(producer: Producer, ended: threading.Event, released: threading.Event) -> None:

@@ -1,7 +1,10 @@
 """Settings by arguments, else by environment variables, to librdkafka's names. Pure."""
 
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
 
 ENVIRONMENT_PREFIX = "PAIRSTREAM_"
 TOPIC = "pairstream.run-events.v1"
@@ -46,6 +49,22 @@ _DEFAULTS: Config = {
     "log_level": 0,
 }
 
+# What is spooled is kept until it is settled: librdkafka need not give it up, nor hold much of it.
+_SPOOLED: Config = {
+    "delivery.timeout.ms": 0,
+    "topic.metadata.propagation.max.ms": 3_600_000,
+    "queue.buffering.max.kbytes": 16_384,
+}
+
+DEFAULT_SPOOL_BYTES = 256 * 1_048_576
+TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+
+
+class SpoolSettings(NamedTuple):
+    root: Path
+    max_bytes: int = DEFAULT_SPOOL_BYTES
+    fsync: bool = False
+
 
 def producer_config(
     environment: Mapping[str, str],
@@ -53,6 +72,7 @@ def producer_config(
     bootstrap_servers: object,
     max_queued_events: object,
     overrides: Mapping[str, Value],
+    is_spooled: bool = False,
 ) -> Config:
     """Raises: ValueError that names the argument."""
     if bootstrap_servers is not None and not isinstance(bootstrap_servers, str):
@@ -67,7 +87,31 @@ def producer_config(
     by_arguments: Config = {"queue.buffering.max.messages": max_queued_events}
     if bootstrap_servers:
         by_arguments["bootstrap.servers"] = bootstrap_servers
-    return {**_DEFAULTS, **by_environment, **by_arguments, **overrides}
+    defaults = {**_DEFAULTS, **_SPOOLED} if is_spooled else _DEFAULTS
+    return {**defaults, **by_environment, **by_arguments, **overrides}
+
+
+def spool_settings(
+    environment: Mapping[str, str], *, root: object, max_bytes: object, fsync: object
+) -> SpoolSettings | None:
+    """None without a spool. Raises: ValueError that names the argument."""
+    if root is None:
+        root = environment.get(ENVIRONMENT_PREFIX + "SPOOL_DIR", "")
+    if not isinstance(root, (str, os.PathLike)):
+        raise ValueError("spool is no path")
+    if not os.fspath(root):
+        return None
+    if max_bytes is None:
+        text = environment.get(ENVIRONMENT_PREFIX + "SPOOL_MAX_BYTES") or DEFAULT_SPOOL_BYTES
+        max_bytes = int(text) if re.fullmatch(r"[0-9]{1,18}", str(text)) else text
+    if not isinstance(max_bytes, int) or max_bytes < 1:
+        raise ValueError("spool_max_bytes is no whole number from 1")
+    if fsync is None:
+        text = environment.get(ENVIRONMENT_PREFIX + "SPOOL_FSYNC", "").lower()
+        fsync = TRUTHS.get(text, text)
+    if not isinstance(fsync, bool):
+        raise ValueError("spool_fsync is neither true nor false")
+    return SpoolSettings(Path(os.fspath(root)).absolute(), max_bytes, fsync)
 
 
 def topic_name(environment: Mapping[str, str], topic_prefix: object) -> str:

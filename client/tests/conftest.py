@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from client_support import PROMPTS, EventsTopic, KeepingPublisher, RunScript
 
-from tests.conftest import _no_settings_from_outside, embedded_broker, prefix
+from tests.conftest import _no_settings_from_outside, apache_kafka, embedded_broker, prefix
 
-__all__ = ["_no_settings_from_outside", "embedded_broker", "prefix"]
+__all__ = ["_no_settings_from_outside", "apache_kafka", "embedded_broker", "prefix"]
 
 SCRIPT_SECONDS = 120.0
 

@@ -86,6 +86,8 @@ def test_a_closed_publisher_drops() -> None:
         ({"config": {"no.such.property": 1}}, "no.such.property"),
         ({"config": {"security.protocol": "SSL", "ssl.ca.location": "none"}}, "ssl.ca.location"),
         ({"config": 7}, "mapping"),
+        ({"spool": 7}, "spool"),
+        ({"spool": "spool", "spool_max_bytes": -1}, "spool_max_bytes"),
     ],
     ids=repr,
 )
@@ -194,7 +196,7 @@ def test_a_complaint_is_repeated_only_after_a_silence(caplog: pytest.LogCaptureF
         complaints.say("full", "the queue is full")
 
     assert [record.getMessage() for record in caplog.records] == [
-        "the queue is full",
-        "the score is NaN",
-        "the queue is full (2 times more since it was said)",
+        "pairstream_client: the queue is full",
+        "pairstream_client: the score is NaN",
+        "pairstream_client: the queue is full (2 times more since it was said)",
     ]

@@ -1,11 +1,20 @@
 """The client's settings have the names that the service's have."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from pairstream_client.settings import ENVIRONMENT_PREFIX, PROPERTIES, producer_config, topic_name
+from pairstream_client.settings import (
+    DEFAULT_SPOOL_BYTES,
+    ENVIRONMENT_PREFIX,
+    PROPERTIES,
+    SpoolSettings,
+    producer_config,
+    spool_settings,
+    topic_name,
+)
 from schemas import clients
 from schemas.settings import KafkaSettings, convert
 from schemas.topics import RUN_EVENTS
@@ -87,3 +96,63 @@ def test_a_prefix_that_the_service_refuses_is_refused(prefix: str) -> None:
         convert({"topic_prefix": prefix}, KafkaSettings)
     with pytest.raises(ValueError, match="topic_prefix"):
         topic_name({}, prefix)
+
+
+def _spool(environment: dict[str, str], **arguments: object) -> SpoolSettings | None:
+    wanted: dict[str, Any] = dict.fromkeys(["root", "max_bytes", "fsync"]) | arguments
+    return spool_settings(environment, **wanted)
+
+
+IN_ENVIRONMENT = {
+    "PAIRSTREAM_SPOOL_DIR": "/spool",
+    "PAIRSTREAM_SPOOL_MAX_BYTES": "5000",
+    "PAIRSTREAM_SPOOL_FSYNC": "true",
+}
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "expected"),
+    [
+        ({}, {}, None),
+        ({"PAIRSTREAM_SPOOL_DIR": ""}, {}, None),
+        (IN_ENVIRONMENT, {"root": ""}, None),
+        ({}, {"root": "/spool"}, SpoolSettings(Path("/spool"), DEFAULT_SPOOL_BYTES, False)),
+        (IN_ENVIRONMENT, {}, SpoolSettings(Path("/spool"), 5000, True)),
+        (IN_ENVIRONMENT, {"root": Path("/other")}, SpoolSettings(Path("/other"), 5000, True)),
+        (
+            IN_ENVIRONMENT,
+            {"max_bytes": 7, "fsync": False},
+            SpoolSettings(Path("/spool"), 7, False),
+        ),
+        (
+            IN_ENVIRONMENT | {"PAIRSTREAM_SPOOL_FSYNC": "0", "PAIRSTREAM_SPOOL_MAX_BYTES": ""},
+            {},
+            SpoolSettings(Path("/spool"), DEFAULT_SPOOL_BYTES, False),
+        ),
+    ],
+)
+def test_the_spool_is_set_by_arguments_else_by_the_environment(
+    environment: dict[str, str], arguments: dict[str, object], expected: SpoolSettings | None
+) -> None:
+    assert _spool(environment, **arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "named"),
+    [
+        ({}, {"root": 7}, "spool"),
+        ({}, {"root": "/spool", "max_bytes": 0}, "spool_max_bytes"),
+        ({}, {"root": "/spool", "fsync": "perhaps"}, "spool_fsync"),
+        (IN_ENVIRONMENT | {"PAIRSTREAM_SPOOL_MAX_BYTES": "5 GB"}, {}, "spool_max_bytes"),
+        (IN_ENVIRONMENT | {"PAIRSTREAM_SPOOL_FSYNC": "often"}, {}, "spool_fsync"),
+    ],
+)
+def test_a_spool_that_cannot_be_set_up_so_is_refused(
+    environment: dict[str, str], arguments: dict[str, object], named: str
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        _spool(environment, **arguments)
+
+
+def test_with_a_spool_events_are_not_given_up_in_time() -> None:
+    assert _config({}, is_spooled=True)["delivery.timeout.ms"] == 0

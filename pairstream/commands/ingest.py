@@ -41,16 +41,17 @@ def command(files: tuple[str, ...], config_file: Path | None, **flags: Any) -> N
     reader = _Lines()
     for name in files:
         with _opened(name) as lines:
-            for run_id, event in reader.events(name, lines):
-                sender.send(topic, run_id.encode(), event)
+            for label, run_id, event in reader.events(name, lines):
+                sender.send(topic, run_id.encode(), event, label=label)
                 if sender.sent % PROGRESS_EVERY == 0:
                     click.echo(f"{sender.sent} events sent", err=True)
     sender.finish("events", remedy="send the file again, what is there twice changes nothing")
-    bad, unknown = reader.bad, reader.unknown
+    bad, unknown = reader.bad + sender.too_large, reader.unknown
     note = f", {unknown} of unknown types" if unknown else ""
-    click.echo(f"{sender.sent} events sent and acknowledged{note}; {bad} bad lines")
+    sent = sender.sent - sender.too_large
+    click.echo(f"{sent} events sent and acknowledged{note}; {bad} bad lines")
     if bad:
-        raise PairstreamError(f"{bad} lines are no events and were not sent; see above")
+        raise PairstreamError(f"{bad} lines are no events or too large, and left out; see above")
 
 
 def _opened(name: str) -> IO[bytes]:
@@ -68,8 +69,8 @@ class _Lines:
     def __init__(self) -> None:
         self.bad = self.unknown = 0
 
-    def events(self, name: str, lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
-        """The run and the bytes of each event; says which lines are none."""
+    def events(self, name: str, lines: Iterable[bytes]) -> Iterator[tuple[str, str, bytes]]:
+        """Place, run and bytes of each event; says which lines are none."""
         for number, line in enumerate(lines, 1):
             event = line.strip()
             if not event:
@@ -80,7 +81,7 @@ class _Lines:
                 self.bad += 1
                 click.echo(f"{name}:{number}: {error}", err=True)
             else:
-                yield run_id, event
+                yield f"{name}:{number}", run_id, event
 
     def _run_id(self, line: bytes) -> str:
         event = parse_event(line)

@@ -13,8 +13,13 @@ from schemas.settings import TrainerSettings
 
 @click.command("trainer")
 @click.option("--once", is_flag=True, help="Stop when nothing that is there is left to do.")
+@click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="Go on behind pairs that retention took before they were read, and remember which.",
+)
 @settings_options(TrainerSettings)
-def command(config_file: Path | None, once: bool, **flags: Any) -> None:
+def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: Any) -> None:
     """Take in pairs, cut a dataset at the threshold, and train on it in a container.
 
     One trainer owns one data directory. It goes on where its files end, whatever happened before.
@@ -40,4 +45,4 @@ def command(config_file: Path | None, once: bool, **flags: Any) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run_trainer(settings, source, once=once, stop=stop)
+    run_trainer(settings, source, once=once, stop=stop, accept_loss=accept_loss)

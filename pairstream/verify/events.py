@@ -8,15 +8,20 @@ import math
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from pairstream.verify.expected import PARTS, Json
 
 Kind = Callable[[Any], Any]
 
+LONGEST_INTEGER = 400
+MAX_NESTING = 200
 LARGEST_INTEGER = 2**53 - 1
 
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:?\d\d)")
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:?[0-5]\d)", re.ASCII
+)
 
 
 class NotAnEvent(Exception):
@@ -30,26 +35,60 @@ def read_event(value: bytes | None) -> Json | None:
     Raises: NotAnEvent.
     """
     event = _read_json(value)
-    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-        raise NotAnEvent("no JSON object with a type")
-    fields = FIELDS.get(event["type"])
+    if not isinstance(event, dict):
+        raise NotAnEvent("no JSON object")
+    kind_of_event = _field(event, "type", _text)
+    fields = FIELDS.get(kind_of_event)
     if fields is None:
         return None
-    read = {"type": event["type"]}
+    _require(len(set(event["type"])) == 1, "two types")
+    read = {"type": kind_of_event}
     for name, kind in {**COMMON, **fields}.items():
-        read[name] = kind(event.get(name))
-    if event["type"] == "code.attempted":
+        read[name] = _field(event, name, kind)
+    if kind_of_event == "code.attempted":
         _check_attempt(read)
     return read
 
 
 def _read_json(value: bytes | None) -> Any:
     try:
-        found = json.loads((value or b"").decode(), parse_constant=_refuse_constant)
+        found = json.loads(
+            (value or b"").decode(),
+            object_pairs_hook=_every_value,
+            parse_int=_whole_number,
+            parse_constant=_refuse_constant,
+        )
         json.dumps(found, ensure_ascii=False).encode()  # half a character cannot be encoded
+        _check_nesting(found, MAX_NESTING)
     except (ValueError, RecursionError) as error:
         raise NotAnEvent("not JSON in UTF-8") from error
     return found
+
+
+def _check_nesting(value: Any, left: int) -> None:
+    if not isinstance(value, dict | list):
+        return
+    _require(left > 0, "nested too deeply")
+    for child in chain.from_iterable(value.values()) if isinstance(value, dict) else value:
+        _check_nesting(child, left - 1)
+
+
+def _every_value(fields: list[tuple[str, Any]]) -> dict[str, list[Any]]:
+    """All values of each name: JSON lets a name stand more than once."""
+    found: dict[str, list[Any]] = {}
+    for name, value in fields:
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _field(event: dict[str, list[Any]], name: str, kind: Kind) -> Any:
+    """What stands last under the name; all that stands there must be of the kind."""
+    return [kind(value) for value in event.get(name, [None])][-1]
+
+
+def _whole_number(text: str) -> int | float:
+    """Python reads no whole number of more than 4,300 digits; none so large is of any use here."""
+    return int(text) if len(text) <= LONGEST_INTEGER else math.inf
 
 
 def _refuse_constant(name: str) -> None:
@@ -116,7 +155,7 @@ def _score(value: Any) -> float:
     except OverflowError as error:
         raise NotAnEvent("too large") from error
     _require(math.isfinite(score) and score >= 0, "not a score")
-    return score
+    return score + 0.0  # -0.0 is 0.0
 
 
 def _fault(value: Any) -> str:
@@ -131,7 +170,7 @@ def _texts(value: Any) -> list[str]:
 
 def _message(value: Any) -> Json:
     _require(isinstance(value, dict), "not a message")
-    return {"role": _text(value.get("role")), "content": _text(value.get("content"))}
+    return {name: _field(value, name, _text) for name in ("role", "content")}
 
 
 def _messages(value: Any) -> list[Json]:
@@ -141,7 +180,7 @@ def _messages(value: Any) -> list[Json]:
 
 def _prompts(value: Any) -> Json:
     _require(isinstance(value, dict), "not prompts")
-    return {part: _messages(value.get(part)) for part in PARTS}
+    return {part: _field(value, part, _messages) for part in PARTS}
 
 
 def _optional(kind: Kind) -> Kind:
@@ -175,5 +214,5 @@ FIELDS: dict[str, dict[str, Kind]] = {
         "fault": _optional(_fault),
     },
     "run.finished": {},
-    "run.expired": {"events": _count},
+    "run.expired": {"events": _attempt},
 }

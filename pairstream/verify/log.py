@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from pairstream.verify.events import NotAnEvent, read_event
 from pairstream.verify.expected import Json
 from schemas.settings import RUN_MAX_BYTES
+from schemas.topics import MAX_ROW_BYTES
 
 Verdict = Literal[
     "taken_in", "settles", "duplicate", "invalid_event", "conflicting_start",
@@ -147,7 +148,7 @@ class PartitionLog:
             return "settles"
         run = self.open.setdefault(run_id, self._new_run(event))
         verdict = _take_in(event, record, run)
-        if run.size > self._run_max_bytes:
+        if run.size > self._run_max_bytes or len(record.value or b"") > MAX_ROW_BYTES:
             self._settle(event, record, "limit")
         return verdict
 

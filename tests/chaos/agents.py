@@ -75,8 +75,7 @@ class Agent:
         self._stop.set()
 
     def finish(self) -> None:
-        """Stop and wait for the last answers."""
-        self.stop()
+        """Wait for the last answers, after `stop`."""
         self._thread.join(FLUSH_SECONDS)
         if self._thread.is_alive() or self._producer.flush(FLUSH_SECONDS):
             raise ChaosError(f"agent {self._number} has no answer to its last sends")

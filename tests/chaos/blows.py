@@ -1,213 +1,161 @@
-"""The blows: each is struck when its block begins and made good when it ends."""
+"""The blows: each is struck when its block begins and made good when it ends.
+
+A block gives whether there was something to strike: what fell on nothing is no blow.
+"""
 
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 
+from tests.chaos import outages
 from tests.chaos.field import Field
+from tests.chaos.outages import HELD_RUNS, OUTLASTING_SECONDS, Struck
 from tests.chaos.schedule import Blow, Kind
-from tests.chaos.supervisor import ChaosError, Life, Supervised, wait_until
+from tests.chaos.supervisor import ChaosError, Supervised, wait_until
 
-# What settles while a blow lasts, before it is made good.
-HELD_RUNS = 10
-FROZEN_RUNS = 60
+FROZEN_RUNS = 30
 
 MOST_WORKERS, FEWEST_WORKERS = 4, 2
-
-# Longer than the sessions of workers and nodes.
-FROZEN_SECONDS = 7.0
-# How long an outage of the network lasts: no condition could tell.
-MUTE_SECONDS = 12.0
-SLOW_SECONDS = 0.08
-ANSWERS = 6
 
 # A worker ends hard when its stop takes longer than 30 s.
 STOP_SECONDS = 45.0
 LOCK_LINE = "another trainer works on"
 
-Strike = Callable[[Field, Blow], AbstractContextManager[None]]
+Strike = Callable[[Field, Blow], AbstractContextManager[bool]]
 
 
 def _worker(field: Field, blow: Blow) -> Supervised:
-    return field.workers[blow.target % len(field.workers)]
+    victims = field.victims
+    return victims[blow.target % len(victims)]
 
 
 @contextmanager
-def _kill(life: Life) -> Iterator[None]:
-    life.send(signal.SIGKILL)
-    yield
+def _kill(process: Supervised) -> Struck:
+    life = process.alive()
+    yield life.send(signal.SIGKILL)
     wait_until(lambda: life.has_ended, f"the end of {life.name} after SIGKILL")
 
 
 @contextmanager
-def _stop(life: Life) -> Iterator[None]:
-    life.send(signal.SIGTERM)
-    yield
+def _stop(process: Supervised) -> Struck:
+    life = process.alive()
+    yield life.send(signal.SIGTERM)
     wait_until(
         lambda: life.has_ended, f"the end of {life.name} after SIGTERM", seconds=STOP_SECONDS
     )
 
 
-def _kill_worker(field: Field, blow: Blow) -> AbstractContextManager[None]:
-    return _kill(_worker(field, blow).life)
+@contextmanager
+def _nothing() -> Struck:
+    yield False
 
 
-def _stop_worker(field: Field, blow: Blow) -> AbstractContextManager[None]:
-    return _stop(_worker(field, blow).life)
+def _kill_worker(field: Field, blow: Blow) -> AbstractContextManager[bool]:
+    return _kill(_worker(field, blow)) if field.victims else _nothing()
+
+
+def _stop_worker(field: Field, blow: Blow) -> AbstractContextManager[bool]:
+    return _stop(_worker(field, blow)) if field.victims else _nothing()
+
+
+def _freeze_worker(field: Field, blow: Blow) -> AbstractContextManager[bool]:
+    """Somebody must be left to do the work."""
+    if len(field.victims) < FEWEST_WORKERS:
+        return _nothing()
+    return _frozen(field, _worker(field, blow))
 
 
 @contextmanager
-def _freeze_worker(field: Field, blow: Blow) -> Iterator[None]:
+def _frozen(field: Field, worker: Supervised) -> Struck:
     """Until the group has given it up and others have done its work; then it must end itself."""
-    life = _worker(field, blow).life
-    took_part = field.has_taken_over(life)
-    life.send(signal.SIGSTOP)
-    yield
-    field.sit_out(FROZEN_SECONDS)
-    wait_until(lambda: field.members() < len(field.workers), "the group's giving up on a zombie")
-    field.await_settled(HELD_RUNS)
-    life.send(signal.SIGCONT)
-    if took_part:
+    life = worker.alive()
+    field.await_part(life)
+    since = time.monotonic()
+    field.frozen.append(worker)
+    try:
+        freezes = life.send(signal.SIGSTOP)
+        yield freezes
+        field.sit_out(field.session_seconds + OUTLASTING_SECONDS, since)
+        wait_until(
+            lambda: life.has_ended or field.members() < len(field.workers),
+            "the group's giving up on a zombie",
+        )
+        field.await_settled(HELD_RUNS)
+    finally:
+        field.frozen.remove(worker)
+        life.send(signal.SIGCONT)
+    if freezes:
         wait_until(lambda: life.has_ended, "the end of a zombie that woke up")
+        field.wakings += 1
 
 
 @contextmanager
-def _add_worker(field: Field, _: Blow) -> Iterator[None]:
-    if len(field.workers) < MOST_WORKERS:
+def _add_worker(field: Field, _: Blow) -> Struck:
+    adds = len(field.workers) < MOST_WORKERS
+    if adds:
         field.add_worker()
-    yield
+    yield adds
 
 
 @contextmanager
-def _retire_worker(field: Field, blow: Blow) -> Iterator[None]:
-    if len(field.workers) > FEWEST_WORKERS:
+def _retire_worker(field: Field, blow: Blow) -> Struck:
+    retires = len(field.victims) > FEWEST_WORKERS
+    if retires:
         field.retire_worker(_worker(field, blow))
-    yield
+    yield retires
 
 
-def _kill_trainer(field: Field, _: Blow) -> AbstractContextManager[None]:
-    return _kill(field.trainer.life)
+def _kill_trainer(field: Field, _: Blow) -> AbstractContextManager[bool]:
+    return _kill(field.trainer)
 
 
-def _stop_trainer(field: Field, _: Blow) -> AbstractContextManager[None]:
-    return _stop(field.trainer.life)
-
-
-@contextmanager
-def _freeze_trainer(field: Field, _: Blow) -> Iterator[None]:
-    life = field.trainer.life
-    life.send(signal.SIGSTOP)
-    yield
-    field.await_settled(FROZEN_RUNS)
-    life.send(signal.SIGCONT)
+def _stop_trainer(field: Field, _: Blow) -> AbstractContextManager[bool]:
+    """One that stands still would not stop."""
+    return _nothing() if field.trainer in field.frozen else _stop(field.trainer)
 
 
 @contextmanager
-def _second_trainer(field: Field, _: Blow) -> Iterator[None]:
+def _freeze_trainer(field: Field, _: Blow) -> Struck:
+    life = field.trainer.alive()
+    field.frozen.append(field.trainer)
+    try:
+        yield life.send(signal.SIGSTOP)
+        field.await_settled(FROZEN_RUNS)
+    finally:
+        field.frozen.remove(field.trainer)
+        life.send(signal.SIGCONT)
+
+
+@contextmanager
+def _second_trainer(field: Field, _: Blow) -> Struck:
     """It must end with its line, and the first go on."""
-    yield
     first = field.await_started_trainer()
     done = subprocess.run(
-        [sys.executable, "-m", "pairstream", *field.trainer_command],
+        [sys.executable, "-m", *field.trainer_command],
         env=field.environment, cwd=field.folder, capture_output=True, text=True, check=False,
         timeout=STOP_SECONDS,
     )  # fmt: skip
     if not first.has_ended and (done.returncode != 1 or LOCK_LINE not in done.stderr):
         raise ChaosError(f"a second trainer exited {done.returncode}: {done.stderr[-1000:]}")
+    yield not first.has_ended
+
+
+def _kill_agent(field: Field, _: Blow) -> AbstractContextManager[bool]:
+    return _kill(field.agent)
 
 
 @contextmanager
-def _node_down(field: Field, blow: Blow, how: signal.Signals) -> Iterator[None]:
-    node = field.node(blow)
-    node.end(how)
-    yield
-    field.await_settled(HELD_RUNS)
-    node.start()
-
-
-def _kill_node(field: Field, blow: Blow) -> AbstractContextManager[None]:
-    return _node_down(field, blow, signal.SIGKILL)
-
-
-def _stop_node(field: Field, blow: Blow) -> AbstractContextManager[None]:
-    return _node_down(field, blow, signal.SIGTERM)
-
-
-@contextmanager
-def _freeze_node(field: Field, blow: Blow) -> Iterator[None]:
-    """A leader that wakes up and does not know that it was replaced."""
-    node = field.node(blow)
-    node.send_signal(signal.SIGSTOP)
-    yield
-    try:
-        field.sit_out(FROZEN_SECONDS)
-        field.await_settled(HELD_RUNS)
-    finally:
-        node.send_signal(signal.SIGCONT)
-
-
-@contextmanager
-def _kill_all_nodes(field: Field, _: Blow) -> Iterator[None]:
-    field.nodes.kill_all()
-    yield
-    field.nodes.start_all()
-
-
-@contextmanager
-def _delete_group(field: Field, _: Blow) -> Iterator[None]:
+def _delete_group(field: Field, _: Blow) -> Struck:
     """Without a commit the workers begin at the start of the log, with the state of its end."""
     count = len(field.workers)
-    for worker in list(field.workers):
-        field.retire_worker(worker)
+    field.retire_all()
     field.delete_group()
-    yield
+    yield True
     for _number in range(count):
         field.add_worker()
-
-
-@contextmanager
-def _cut(field: Field, _: Blow) -> Iterator[None]:
-    for node in field.nodes.all:
-        node.proxy.cut()
-    yield
-
-
-@contextmanager
-def _slow(field: Field, _: Blow) -> Iterator[None]:
-    for node in field.nodes.all:
-        node.proxy.slow(SLOW_SECONDS)
-    yield
-    field.await_settled(HELD_RUNS)
-    for node in field.nodes.all:
-        node.proxy.slow(0)
-
-
-@contextmanager
-def _mute(field: Field, blow: Blow) -> Iterator[None]:
-    proxy = field.node(blow).proxy
-    proxy.mute()
-    yield
-    field.sit_out(MUTE_SECONDS)
-    proxy.unmute()
-
-
-@contextmanager
-def _lose_answers(field: Field, _: Blow) -> Iterator[None]:
-    """The broker has the records, and the client does not know."""
-    proxies = [node.proxy for node in field.nodes.all]
-
-    def lost() -> int:
-        return sum(proxy.answers_lost for proxy in proxies)
-
-    goal = lost() + ANSWERS
-    for proxy in proxies:
-        proxy.lose_answers(ANSWERS)
-    yield
-    wait_until(lambda: lost() >= goal, "the loss of answers to produce requests")
-    for proxy in proxies:
-        proxy.lose_answers(0)
 
 
 STRIKES: dict[Kind, Strike] = {
@@ -220,13 +168,15 @@ STRIKES: dict[Kind, Strike] = {
     Kind.STOP_TRAINER: _stop_trainer,
     Kind.FREEZE_TRAINER: _freeze_trainer,
     Kind.SECOND_TRAINER: _second_trainer,
-    Kind.KILL_NODE: _kill_node,
-    Kind.STOP_NODE: _stop_node,
-    Kind.FREEZE_NODE: _freeze_node,
-    Kind.KILL_ALL_NODES: _kill_all_nodes,
+    Kind.KILL_AGENT: _kill_agent,
+    Kind.KILL_NODE: outages.kill_node,
+    Kind.STOP_NODE: outages.stop_node,
+    Kind.FREEZE_NODE: outages.freeze_node,
+    Kind.KILL_ALL_NODES: outages.kill_all_nodes,
     Kind.DELETE_GROUP: _delete_group,
-    Kind.CUT: _cut,
-    Kind.SLOW: _slow,
-    Kind.MUTE: _mute,
-    Kind.LOSE_ANSWERS: _lose_answers,
+    Kind.CUT: outages.cut,
+    Kind.CUT_NODE: outages.cut_node,
+    Kind.SLOW: outages.slow,
+    Kind.MUTE: outages.mute,
+    Kind.LOSE_ANSWERS: outages.lose_answers,
 }

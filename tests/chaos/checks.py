@@ -84,9 +84,9 @@ def check_rows(
     missing, extra = expected.keys() - first.keys(), first.keys() - expected.keys()
     found.lost += len(missing)
     if missing:
-        found.wrong.append(f"{len(missing)} {name} are missing: {_some(missing)}")
+        found.wrong.append(f"{len(missing)} {name} are missing: {some(missing)}")
     if extra:
-        found.wrong.append(f"{len(extra)} {name} are too many: {_some(extra)}")
+        found.wrong.append(f"{len(extra)} {name} are too many: {some(extra)}")
     for row_id in first.keys() & expected.keys():
         row = orjson.loads(first[row_id])
         if not _is_expected(row, expected[row_id]):
@@ -123,7 +123,7 @@ def check_letters(
     found.lost += len(missing)
     found.repeats += seen.total() - len(seen)
     if missing:
-        found.wrong.append(f"{len(missing)} dead letters are missing: {_some(missing)}")
+        found.wrong.append(f"{len(missing)} dead letters are missing: {some(missing)}")
     return found
 
 
@@ -143,12 +143,12 @@ def check_datasets(lines: Sequence[bytes], pairs: Iterable[bytes]) -> Found:
     found.lost = len(lost)
     found.twice = ids.total() - len(ids)
     if lost:
-        found.wrong.append(f"{len(lost)} pairs are in no dataset: {_some(map(_pair_id, lost))}")
+        found.wrong.append(f"{len(lost)} pairs are in no dataset: {some(map(_pair_id, lost))}")
     if extra:
-        found.wrong.append(f"{len(extra)} lines are no pairs: {_some(map(_pair_id, extra))}")
+        found.wrong.append(f"{len(extra)} lines are no pairs: {some(map(_pair_id, extra))}")
     if found.twice:
         twice = [pair_id for pair_id, number in ids.items() if number > 1]
-        found.wrong.append(f"{found.twice} pairs stand twice in datasets: {_some(twice)}")
+        found.wrong.append(f"{found.twice} pairs stand twice in datasets: {some(twice)}")
     return found
 
 
@@ -164,5 +164,6 @@ def _pair_id(line: bytes) -> str:
     return str(orjson.loads(line)["pair_id"])
 
 
-def _some(items: Iterable[Any]) -> str:
+def some(items: Iterable[Any]) -> str:
+    """The first of them, for people."""
     return ", ".join(str(item) for item in sorted(items)[:SHOWN])

@@ -24,6 +24,7 @@ from tests.chaos.checks import (
 )
 from tests.chaos.expected import Stored, expect
 from tests.chaos.ledger import HEADER, Ledger
+from tests.chaos.state import check_state
 from tests.kafka.services import Deployment
 from tests.trainer import invariants
 
@@ -46,8 +47,14 @@ def _stored(message: Any) -> Stored:
     )
 
 
-def examine(deployment: Deployment, ledger: Ledger, figures: dict[str, object]) -> Found:
-    """Every check of topics and files; `figures` are filled with counts."""
+def examine(
+    deployment: Deployment, ledger: Ledger, figures: dict[str, object], *, forgets: bool
+) -> Found:
+    """Every check of topics and files; `figures` are filled with counts.
+
+    Args:
+        forgets: workers were told to forget settled runs within the trial.
+    """
     entries = ledger.entries
     log = stored(deployment, deployment.names.topic(RUN_EVENTS))
     expected = expect(log, bad={entry.send_id for entry in entries if entry.is_bad})
@@ -63,15 +70,19 @@ def examine(deployment: Deployment, ledger: Ledger, figures: dict[str, object]) 
     for topic in (GARBLE_REQUESTS, PAIRS):
         refused = deployment.dead_letters(topic)
         found.wrong += [f"{len(refused)} dead letters of {topic.name}"] if refused else []
+    changelog = stored(deployment, deployment.names.state_changelog)
+    found += check_state(changelog, log, expected, forgets=forgets)
     found += _examine_files(deployment)
     figures |= {
-        "events in the topic": len(log),
-        "runs settled": len(expected.outcomes),
-        "of these by timeout": sum(
+        "events_in_the_topic": len(log),
+        "runs_settled": len(expected.outcomes),
+        "of_these_by_timeout": sum(
             row["settled_by"] == "timeout" for row in expected.outcomes.values()
         ),
+        "scored_rows": len(expected.scored_rows),
         "pairs": len(expected.pairs),
-        "dead letters": len(expected.letters),
+        "dead_letters": len(expected.letters),
+        "state_records": len(changelog),
         "datasets": len(invariants.datasets(deployment.folder / "data")),
     }
     return found

@@ -55,6 +55,11 @@ class Ledger:
             self._entries[send_id] = entry
         return entry
 
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Those of an agent that kept its own."""
+        with self._lock:
+            self._entries |= {entry.send_id: entry for entry in entries}
+
     @property
     def entries(self) -> list[Entry]:
         with self._lock:

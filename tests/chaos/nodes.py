@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos.proxy import HOST, Proxy, ProxyLoop
+from tests.chaos.supervisor import ChaosError
 
 COUNT = 3
 
@@ -19,10 +20,18 @@ COUNT = 3
 # of a node that is down, or a connection to it could connect to itself.
 PORTS = range(20_000, 32_000)
 
-START_SECONDS = 90.0
-STOP_SECONDS = 60.0
+START_SECONDS = 240.0
+# As supervisors do: one that asks in vain for its controlled shutdown would wait for minutes.
+STOP_SECONDS = 15.0
 LOOK_SECONDS = 0.05
-JVM = ("-Xms192m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+JVM = (
+    "-Xms128m",
+    "-Xmx256m",
+    "-Xss512k",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+)
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -45,6 +54,8 @@ transaction.state.log.num.partitions=1
 share.coordinator.state.topic.replication.factor=3
 share.coordinator.state.topic.min.isr=2
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+background.threads=2
 num.network.threads=2
 num.io.threads=2
 log.cleaner.dedupe.buffer.size=4194304
@@ -66,15 +77,16 @@ class Node:
         self._config = folder / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def format(self, properties: str, cluster_id: str) -> None:
+    def format(self, properties: str, cluster_id: str) -> "subprocess.Popen[str]":
+        """Started, to be waited for."""
         self._folder.mkdir(parents=True)
         self._config.write_text(properties)
         # In one word: an id may begin with a dash.
         identity = f"--cluster-id={cluster_id}"
         tool = ("kafka.tools.StorageTool", "format", identity, "-c", str(self._config))
-        done = subprocess.run(self._command(*tool), capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"a node was not formatted: {done.stderr[-3000:]}")
+        return subprocess.Popen(
+            self._command(*tool), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
 
     def launch(self) -> None:
         with (self._folder / "server.log").open("ab") as output:
@@ -88,21 +100,22 @@ class Node:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(self.inner_port):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"a node did not start; see {self._folder}/server.log")
+                raise ChaosError(f"a node did not start; see {self._folder}/server.log")
             time.sleep(LOOK_SECONDS)
-
-    def start(self) -> None:
-        self.launch()
-        self.await_answer()
 
     def send_signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
 
     def end(self, number: signal.Signals) -> None:
-        """Signal it and wait for its end."""
-        if self._process is not None:
-            self._process.send_signal(number)
+        """Signal it and wait for its end; one that does not stop is killed."""
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
             self._process.wait(STOP_SECONDS)
 
     def _command(self, *arguments: str) -> list[str]:
@@ -151,6 +164,7 @@ class Nodes:
     @contextmanager
     def running(self) -> Iterator[None]:
         cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        formats = []
         voters = ",".join(f"{n}@{HOST}:{port}" for n, port in enumerate(self._controllers, 1))
         for place, node in enumerate(self.all):
             properties = PROPERTIES.format(
@@ -162,7 +176,11 @@ class Nodes:
                 advertised=node.proxy.port,
                 folder=self._folder / f"node{place + 1}",
             )
-            node.format(properties, cluster_id)
+            formats.append(node.format(properties, cluster_id))
+        for process in formats:
+            _, complaints = process.communicate(timeout=START_SECONDS)
+            if process.returncode:
+                raise ChaosError(f"a node was not formatted: {complaints[-3000:]}")
         try:
             self.start_all()
             yield
@@ -173,6 +191,10 @@ class Nodes:
     def start_all(self) -> None:
         for node in self.all:
             node.launch()
+        self.await_all()
+
+    def await_all(self) -> None:
+        """Until each answers: no blow at one node makes two that are away."""
         for node in self.all:
             node.await_answer()
 

@@ -80,13 +80,18 @@ class Proxy:
         finally:
             self._links.discard(link)
 
-    def cut(self) -> None:
-        """Reset every connection; new ones are let in."""
-        self._loop.run(self._cut())
+    @property
+    def connections(self) -> int:
+        return len(self._links)
 
-    async def _cut(self) -> None:
+    def cut(self) -> int:
+        """Reset every connection, and say how many; new ones are let in."""
+        return self._loop.run(self._cut())
+
+    async def _cut(self) -> int:
         for link in self._links:
             link.reset()
+        return len(self._links)
 
     def slow(self, seconds: float) -> None:
         """Hold back every frame for so long; 0 ends it."""

@@ -13,7 +13,7 @@ from pathlib import Path
 LIMIT_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 # How supervisors pace restarts, so that a command that cannot work does not spin.
-RESTART_SECONDS = 0.5
+RESTART_SECONDS = 0.3
 
 
 def wait_until(holds: Callable[[], bool], what: str, *, seconds: float = LIMIT_SECONDS) -> float:
@@ -47,19 +47,22 @@ class Life:
     def has_ended(self) -> bool:
         return self.process.poll() is not None
 
-    def send(self, number: signal.Signals) -> None:
-        if not self.has_ended:
-            self.asked.append(number)
-            self.process.send_signal(number)
+    def send(self, number: signal.Signals) -> bool:
+        """Whether it was there to be struck."""
+        if self.has_ended:
+            return False
+        self.asked.append(number)
+        self.process.send_signal(number)
+        return True
 
 
 class Supervised:
-    """One command, always running until `retire`."""
+    """One module's command, always running until `retire`."""
 
     def __init__(self, name: str, command: list[str], folder: Path, env: dict[str, str]) -> None:
         self.name = name
         self.lives: list[Life] = []
-        self._command = [sys.executable, "-m", "pairstream", *command]
+        self._command = [sys.executable, "-m", *command]
         self._folder = folder
         self._env = {**os.environ, **env}
         self._is_wanted = True
@@ -94,22 +97,30 @@ class Supervised:
     def life(self) -> Life:
         return self.lives[-1]
 
-    def _dismiss(self) -> None:
-        """Let the next end be the last."""
+    def alive(self) -> Life:
+        """Its life now, or the next one when it has just ended."""
+        wait_until(lambda: not self.life.has_ended, f"the next start of {self.name}")
+        return self.life
+
+    def dismiss(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Let this life be the last, and end it."""
         with self._lock:
             self._is_wanted = False
+        self.life.send(number)
 
-    def retire(self) -> int:
-        """End it for good by SIGTERM; returns the exit code."""
-        self._dismiss()
-        self.life.send(signal.SIGTERM)
+    def await_end(self) -> int:
+        """After `dismiss`; returns the exit code."""
         self._thread.join(LIMIT_SECONDS)
         if self._thread.is_alive():
             raise ChaosError(f"{self.name} did not end within {LIMIT_SECONDS:.0f} s of SIGTERM")
         return self.life.process.returncode
 
+    def retire(self) -> int:
+        """End it for good by SIGTERM; returns the exit code."""
+        self.dismiss()
+        return self.await_end()
+
     def abandon(self) -> None:
         """Clean up: no process stays behind."""
-        self._dismiss()
-        self.life.process.kill()
+        self.dismiss(signal.SIGKILL)
         self._thread.join()

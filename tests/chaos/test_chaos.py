@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,6 +18,8 @@ from schemas.rows import encode
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_OUTCOMES, SCORED_ROWS
 from streams.garbling import corrupt, garbled_pair
 from streams.partition import Partition
+from tests.chaos.__main__ import command_parser, plans
+from tests.chaos.blows import STRIKES
 from tests.chaos.checks import (
     Found,
     check_datasets,
@@ -27,9 +30,13 @@ from tests.chaos.checks import (
 )
 from tests.chaos.ends import End, check_end, tally
 from tests.chaos.expected import Expected, Stored, expect
+from tests.chaos.journal import Journal, read_journal
+from tests.chaos.leak import check_growth, growth
 from tests.chaos.ledger import Ledger, content_digest, counts
 from tests.chaos.made_runs import SORTS, Sending, sendings
-from tests.chaos.schedule import ALONE, Kind, rounds
+from tests.chaos.plan import Plan
+from tests.chaos.schedule import ALONE, Blow, Kind, rounds
+from tests.chaos.state import check_state
 
 PARTITIONS = 2
 SENDS = 2500
@@ -46,29 +53,96 @@ def test_schedule_is_a_function_of_the_seed() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_kind_of_blow_comes_before_one_comes_again(seed: int) -> None:
-    kinds = [round_.first.kind for round_ in islice(rounds(seed), 2 * len(Kind))]
+def test_every_kind_of_blow_comes_first_before_one_comes_first_again(seed: int) -> None:
+    kinds = [round_.blows[0].kind for round_ in islice(rounds(seed), 2 * len(Kind))]
 
     assert set(kinds[: len(Kind)]) == set(kinds[len(Kind) :]) == set(Kind)
+
+
+def test_a_round_has_one_to_three_blows_of_different_kinds() -> None:
+    drawn = list(islice(rounds(1), 300))
+
+    assert {len(round_.blows) for round_ in drawn} == {1, 2, 3}
+    assert all(len({blow.kind for blow in each.blows}) == len(each.blows) for each in drawn)
 
 
 def test_blows_that_need_a_calm_cluster_fall_alone() -> None:
     drawn = list(islice(rounds(1), 300))
 
-    assert all(each.second is None for each in drawn if each.first.kind in ALONE)
-    assert any(each.second is not None for each in drawn)
+    assert all(len(each.blows) == 1 for each in drawn if each.blows[0].kind in ALONE)
 
 
-def test_a_schedule_of_some_kinds_has_them_alone_as_first_blows() -> None:
+def test_nobody_freezes_while_no_node_is_there() -> None:
+    drawn = islice(rounds(1), 1000)
+    dead = [each for each in drawn if each.blows[0].kind is Kind.KILL_ALL_NODES]
+
+    assert any(len(each.blows) > 1 for each in dead)
+    assert not any(blow.kind is Kind.FREEZE_WORKER for each in dead for blow in each.blows)
+
+
+def test_a_schedule_of_some_kinds_has_no_others() -> None:
     chosen = (Kind.CUT, Kind.MUTE)
 
-    assert {round_.first.kind for round_ in islice(rounds(1, chosen), 20)} == set(chosen)
+    drawn = [blow.kind for round_ in islice(rounds(1, chosen), 20) for blow in round_.blows]
+
+    assert set(drawn) == set(chosen)
 
 
-def test_no_blow_keeps_itself_company() -> None:
-    drawn = list(islice(rounds(1), 300))
+def test_a_schedule_of_frozen_workers_freezes_several_in_turn() -> None:
+    drawn = list(islice(rounds(1, [Kind.FREEZE_WORKER]), 20))
 
-    assert not any(each.second and each.second.kind is each.first.kind for each in drawn)
+    assert any(len(each.blows) > 1 for each in drawn)
+    for round_ in drawn:
+        targets = [blow.target for blow in round_.blows]
+        assert targets == list(range(targets[0], targets[0] + len(targets)))
+
+
+def test_every_kind_of_blow_has_its_strike() -> None:
+    assert set(STRIKES) == set(Kind)
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_a_trial_of_some_blows_has_so_many_that_struck(seed: int) -> None:
+    """The third of them strikes nothing: it is struck, and not counted."""
+    fallen, struck = list[Blow](), list[Blow]()
+    for round_ in Plan(1, tuple(Kind), 4, blows=10).rounds(seed, lambda: len(struck), lambda: 0):
+        for blow in round_.blows:
+            fallen.append(blow)
+            if len(fallen) != 3:
+                struck.append(blow)
+
+    assert (len(struck), len(fallen)) == (10, 11)
+
+
+def test_a_trial_of_some_minutes_has_no_round_after_them() -> None:
+    clock = iter((0.0, 59.0, 61.0))
+
+    drawn = list(Plan(1, tuple(Kind), 4, minutes=1).rounds(1, lambda: 0, lambda: next(clock)))
+
+    assert drawn == list(islice(rounds(1), 2))
+
+
+def test_the_seeds_of_ci_share_every_kind_of_blow_among_them() -> None:
+    planned = list(plans(command_parser().parse_args(["--ci"])))
+
+    drawn = [
+        round_.blows[0].kind
+        for seed, plan in planned
+        for round_ in plan.rounds(seed, lambda: 0, lambda: 0)
+    ]
+    assert len(planned) == 3
+    assert sorted(drawn) == sorted(Kind)
+
+
+def test_a_leak_test_strikes_no_trainer_and_keeps_one_worker_whole() -> None:
+    [(seed, plan)] = plans(command_parser().parse_args(["--leak"]))
+    drawn = islice(plan.rounds(seed, lambda: 0, lambda: 0), 300)
+
+    kinds = {blow.kind for round_ in drawn for blow in round_.blows}
+    of_trainers = {kind for kind in Kind if kind.endswith("trainer")}
+    of_all_workers = {Kind.DELETE_GROUP, Kind.RETIRE_WORKER, Kind.FREEZE_WORKER}
+    assert not kinds & (of_trainers | of_all_workers)
+    assert plan.is_leak_test
 
 
 def test_what_agents_send_is_a_function_of_seed_and_agent() -> None:
@@ -116,6 +190,28 @@ def test_digest_tells_absent_from_empty_and_key_from_value() -> None:
     assert len({content_digest(*content) for content in contents}) == len(contents)
 
 
+def test_a_journal_tells_of_sends_what_its_agent_knew(tmp_path: Path) -> None:
+    path, sending = tmp_path / "journal", Sending(b"k", b"v")
+    first = Journal(path)
+    for send_id in ("1-1", "1-2", "1-3"):
+        first.open(send_id, sending)
+    first.acknowledge({"1-1": 2})
+    first.refuse("1-2", "its queue is full")
+    Journal(path).open("2-1", sending)
+
+    entries = {entry.send_id: entry for entry in read_journal(path)}
+
+    assert entries["1-1"].place == (2, -1)
+    states = {send_id: entry.state for send_id, entry in entries.items()}
+    assert states == {
+        "1-1": "acknowledged",
+        "1-2": "refused",
+        "1-3": "unknown",
+        "2-1": "unknown",
+    }
+    assert {entry.digest for entry in entries.values()} == {content_digest(b"k", b"v")}
+
+
 # --- The checks ----------------------------------------------------------------------------------
 
 
@@ -129,6 +225,7 @@ class World:
     rows: dict[str, list[bytes]] = field(default_factory=dict)
     letters: list[Stored] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
+    state: list[Stored] = field(default_factory=list)
 
     def found(self) -> Found:
         found = check_events(self.ledger.entries, self.log)
@@ -140,6 +237,7 @@ class World:
             found += check_rows(topic.name, self.rows[topic.name], rows, key=key)
         found += check_letters(self.letters, self.log, self.expected.letters)
         found += check_datasets(self.lines, self.rows[PAIRS.name])
+        found += check_state(self.state, self.log, self.expected, forgets=False)
         return found
 
 
@@ -170,6 +268,8 @@ def _work(world: World, records: list[Stored]) -> None:
     for topic, _, value in effects.rows:
         if topic is not GARBLE_REQUESTS:
             world.rows[topic.name].append(value)
+    number = records[0].partition
+    world.state += [Stored(number, 0, key, value) for key, value in effects.writes.items()]
     for settlement in effects.settlements:
         for request in settlement.garble_requests:
             world.rows[PAIRS.name].append(encode(garbled_pair(request, corrupt)))
@@ -316,6 +416,48 @@ def repeat_pair_in_other_words(world: World) -> None:
     world.lines.append(_changed(world.lines[0], "garbler", "another") + b"\n")
 
 
+def contradict_state(world: World) -> None:
+    """As a zombie would that knew less than its successor; who reads it later sees neither."""
+    place = next(n for n, record in enumerate(world.state) if record.value is not None)
+    world.state.insert(place, replace(world.state[place], value=b"other"))
+
+
+def lose_marker(world: World) -> None:
+    world.state.remove(_marker(world))
+
+
+def reopen_settled_run(world: World) -> None:
+    """Its marker is gone and one of its events stands there."""
+    marker = _marker(world)
+    run_id = (marker.key or b"").partition(b"\x00")[0]
+    event = next(record for record in world.log if record.key == run_id)
+    key = run_id + b"\x00%d" % event.offset
+    world.state.append(replace(marker, value=None))
+    world.state.append(Stored(event.partition, 0, key, event.value))
+
+
+def settle_open_run(world: World) -> None:
+    run_id = min(world.expected.open_runs).encode()
+    world.state.append(replace(_marker(world), key=run_id + b"\x00settled"))
+
+
+def lose_event_of_state(world: World) -> None:
+    run_id = min(world.expected.open_runs).encode()
+    world.state = [
+        each for each in world.state if (each.key or b"").partition(b"\x00")[0] != run_id
+    ]
+
+
+def misplace_event_of_state(world: World) -> None:
+    run_id = min(world.expected.open_runs).encode()
+    [event, *_] = (each for each in world.state if (each.key or b"").startswith(run_id + b"\x00"))
+    world.state.append(replace(event, key=run_id + b"\x0099999"))
+
+
+def _marker(world: World) -> Stored:
+    return next(each for each in world.state if (each.key or b"").endswith(b"\x00settled"))
+
+
 def _changed(row: bytes, name: str, value: Any) -> bytes:
     return orjson.dumps({**orjson.loads(row), name: value})
 
@@ -340,6 +482,12 @@ DAMAGES: tuple[Callable[[World], None], ...] = (
     lose_line,
     repeat_line,
     repeat_pair_in_other_words,
+    contradict_state,
+    lose_marker,
+    reopen_settled_run,
+    settle_open_run,
+    lose_event_of_state,
+    misplace_event_of_state,
 )
 
 
@@ -365,6 +513,52 @@ def test_a_replay_that_differs_by_a_byte_is_wrong() -> None:
     assert check_rebuilt("pairs", [b"b\n", b"a\n"], [b"a\n", b"b\n"]).wrong == []
     assert check_rebuilt("pairs", [b"b\n", b"A\n"], [b"a\n", b"b\n"]).wrong
     assert check_rebuilt("pairs", [b"a\n", b"a\n"], [b"a\n"]).wrong
+
+
+def test_state_may_have_forgotten_only_where_it_was_told_to(world: World) -> None:
+    lose_marker(world)
+
+    assert check_state(world.state, world.log, world.expected, forgets=True).wrong == []
+    assert check_state(world.state, world.log, world.expected, forgets=False).wrong
+
+
+# --- Memory --------------------------------------------------------------------------------------
+
+
+def steady(after: int, *, until: int = 1800) -> list[tuple[float, int]]:
+    """Resident bytes each second: it fills for a minute, and has `after` in the last fifth."""
+    return [
+        (second, 40 if second < 60 else (100 if second < until * 0.8 else after))
+        for second in range(until + 1)
+    ]
+
+
+@pytest.mark.parametrize(("after", "expected"), [(100, 0.0), (109, 0.09), (150, 0.5), (80, -0.2)])
+def test_growth_is_told_from_when_the_memory_had_settled(after: int, expected: float) -> None:
+    assert growth(steady(after)) == pytest.approx(expected)
+
+
+def test_a_single_peak_is_no_growth() -> None:
+    samples = steady(100)
+    samples[-5] = (samples[-5][0], 900)
+
+    assert growth(samples) == 0
+
+
+@pytest.mark.parametrize(
+    ("memory", "wrong"),
+    [
+        ({"trainer.1": steady(109)}, 0),
+        ({"trainer.1": steady(111)}, 1),
+        ({"trainer.1": steady(100), "trainer.2": steady(100)}, 1),
+        ({"trainer.1": steady(100), "worker-1.1": steady(300)}, 0),
+        ({}, 1),
+    ],
+)
+def test_who_is_observed_must_live_through_and_not_grow(
+    memory: dict[str, list[tuple[float, int]]], wrong: int
+) -> None:
+    assert len(check_growth(memory, {}, observed=["trainer"]).wrong) == wrong
 
 
 # --- Ends ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ That costs work done twice and loses nothing, so it is counted and no fault.
 
 import os
 import threading
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,6 +23,8 @@ ASK_SECONDS = 2.0
 ASK_EVERY = 5
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
+Sample = tuple[float, int]
+
 
 class Watch:
     """A thread that reads; `went_back` is by how many records commits went back."""
@@ -31,8 +34,9 @@ class Watch:
         # Runs by partition: those of the events, as both have the same key.
         self.settled: dict[int, set[str]] = {number: set() for number in range(settings.partitions)}
         self.went_back: list[int] = []
-        # Resident bytes by process, in the order of the samples.
-        self.memory: defaultdict[str, list[int]] = defaultdict(list)
+        # By life: seconds since the start of the watch, and resident bytes.
+        self.memory: defaultdict[str, list[Sample]] = defaultdict(list)
+        self._began = time.monotonic()
         self._processes = processes
         self._committed: dict[tuple[str, int], int] = {}
         self._lock = threading.Lock()
@@ -75,7 +79,8 @@ class Watch:
             life = process.life
             size = _resident_bytes(life.process.pid)
             if size:
-                self.memory[f"{process.name}.{len(process.lives)}"].append(size)
+                at = time.monotonic() - self._began
+                self.memory[f"{process.name}.{len(process.lives)}"].append((at, size))
 
     def _compare_commits(self) -> None:
         with self._lock:

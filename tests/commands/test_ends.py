@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from pairstream import ends
 from pairstream.reader import TopicReader
 from schemas.errors import PairstreamError
+from schemas.retries import retried
 from schemas.topics import PAIRS
 from tests.commands.deployment import PARTITIONS, Deployment
 
@@ -81,20 +81,16 @@ def test_a_broker_that_cannot_answer_yet_is_asked_again() -> None:
         assert isinstance(answer, int)
         return answer
 
-    assert ends.retried(ask, failure="no answer") == 7
+    assert retried(ask, failure="no answer") == 7
 
 
 @pytest.mark.parametrize(
     ("code", "patience"),
     [(KafkaError.TOPIC_AUTHORIZATION_FAILED, 60.0), (KafkaError.NOT_LEADER_FOR_PARTITION, 0.0)],
 )
-def test_what_waiting_does_not_cure_is_said(
-    monkeypatch: pytest.MonkeyPatch, code: int, patience: float
-) -> None:
-    monkeypatch.setattr(ends, "RETRY_SECONDS", patience)
-
+def test_what_waiting_does_not_cure_is_said(code: int, patience: float) -> None:
     def ask() -> int:
         raise KafkaException(KafkaError(code))
 
     with pytest.raises(PairstreamError, match=r"^no answer: "):
-        ends.retried(ask, failure="no answer")
+        retried(ask, failure="no answer", seconds=patience)

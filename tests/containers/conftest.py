@@ -1,5 +1,6 @@
 """Plans of trainings in containers, with a stand-in for the script and its image."""
 
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,25 +9,16 @@ import pytest
 from docker import DockerClient
 
 from schemas.settings import TrainingSettings
-from tests.trainer.stand_in import STAND_IN, make_base_model
+from tests.containers.desk import Desk, make_data
+from tests.containers.relay import Relay
+from tests.containers.small_image import small_context
+from tests.trainer.stand_in import make_base_model
+from trainer import training, trainings
 from trainer.docker_launcher import LABEL_DIRECTORY
-from trainer.image import IMAGE_LABEL, REQUIREMENTS, SCRIPT, BuildContext
+from trainer.image import IMAGE_LABEL, BuildContext
 from trainer.launcher import Plan
 
-DOCKERFILE = b"""\
-FROM python:3.10-slim
-COPY train_dpo.py /train_dpo.py
-USER 1000:1000
-ENTRYPOINT ["python", "-u", "/train_dpo.py"]
-"""
-
 MakePlan = Callable[..., Plan]
-
-
-def small_context(mark: str = "") -> BuildContext:
-    """An image that builds in a second; `mark` makes it another one."""
-    script = STAND_IN.read_bytes() + f"\n# {mark}\n".encode()
-    return BuildContext({"Dockerfile": DOCKERFILE, REQUIREMENTS: b"", SCRIPT: script})
 
 
 @pytest.fixture
@@ -54,6 +46,30 @@ def make_plan(docker_engine: DockerClient, tmp_path: Path) -> Iterator[MakePlan]
     for container in docker_engine.containers.list(
         all=True, filters={"label": f"{LABEL_DIRECTORY}={directory_id}"}
     ):
+        container.remove(force=True)
+
+
+@pytest.fixture
+def relay() -> Iterator[Relay]:
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path has room for few characters
+        relay = Relay(Path(folder) / "engine.sock")
+        yield relay
+        relay.close()
+
+
+@pytest.fixture
+def desk(
+    docker_engine: DockerClient, relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Desk]:
+    """Its trainer reaches the engine through the relay; its containers are removed at the end."""
+    monkeypatch.setenv("DOCKER_HOST", relay.address)
+    monkeypatch.setattr(training, "training_context", small_context)
+    monkeypatch.setattr(training, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(trainings, "FIRST_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(trainings, "LONGEST_WAIT_SECONDS", 0.1)
+    desk = Desk(make_data(tmp_path), docker_engine, relay)
+    yield desk
+    for container in desk.containers():
         container.remove(force=True)
 
 

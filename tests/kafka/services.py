@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from pairstream.cluster import Cluster
 from pairstream.reader import TopicReader
@@ -21,6 +22,9 @@ from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, Names, Topic
 
 WAIT_SECONDS = 90.0
 LOOK_SECONDS = 0.05
+
+# Key and value.
+Record = tuple[bytes | None, bytes | None]
 
 
 class Deployment:
@@ -62,13 +66,40 @@ class Deployment:
             service.kill()
 
     def send(
-        self, records: list[tuple[bytes | None, bytes | None]], topic: Topic = RUN_EVENTS
+        self,
+        records: list[Record],
+        topic: Topic = RUN_EVENTS,
+        *,
+        properties: clients.ClientConfig | None = None,
+        timestamp_ms: int = 0,
     ) -> None:
         """Produce and wait for every acknowledgement."""
-        producer = Producer(clients.producer(self.settings))
+        refused = self.offer(records, topic, properties=properties, timestamp_ms=timestamp_ms)
+        assert refused == []
+
+    def offer(
+        self,
+        records: list[Record],
+        topic: Topic = RUN_EVENTS,
+        *,
+        properties: clients.ClientConfig | None = None,
+        timestamp_ms: int = 0,
+    ) -> list[str]:
+        """Produce and wait for every answer; returns the names of the errors."""
+        refused: list[str] = []
+
+        def on_delivery(error: KafkaError | None, _: Any) -> None:
+            if error is not None:
+                refused.append(error.name())
+
+        producer = Producer(clients.producer(self.settings) | (properties or {}))
         for key, value in records:
-            producer.produce(self.names.topic(topic), value, key)
+            producer.produce(
+                self.names.topic(topic), value, key,
+                on_delivery=on_delivery, timestamp=timestamp_ms,
+            )  # fmt: skip
         assert producer.flush(WAIT_SECONDS) == 0
+        return refused
 
     def messages(self, name: str) -> list[Any]:
         """Every record of a topic, by partition and offset."""
@@ -80,6 +111,17 @@ class Deployment:
 
     def dead_letters(self, topic: Topic) -> list[Any]:
         return self.messages(self.names.dead_letters(topic))
+
+    def pairs_in_datasets(self) -> list[dict[str, Any]]:
+        """Every line of the trainer's datasets."""
+        files = sorted((self.folder / "data" / "datasets").glob("*/*.jsonl"))
+        return [orjson.loads(line) for file in files for line in file.read_bytes().splitlines()]
+
+    def widen(self, *names: str, to: int) -> None:
+        """Give topics more partitions."""
+        admin = AdminClient(clients.connection(self.settings))
+        for made in admin.create_partitions([NewPartitions(name, to) for name in names]).values():
+            made.result()
 
     def lag(self) -> int:
         """Records of the worker's topics that it has not committed."""

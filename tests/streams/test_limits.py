@@ -2,10 +2,12 @@
 
 import json
 
+import msgspec
 import pytest
 
 from schemas.errors import PairstreamError
 from schemas.settings import RUN_MAX_BYTES
+from schemas.source import Source
 from schemas.topics import MAX_ROW_BYTES
 from streams.letter_rate import LetterRate
 from streams.partition import EVENT_BYTES, Effects, Partition
@@ -84,14 +86,15 @@ def test_a_conflict_counts_and_is_refused_all_the_same() -> None:
     assert [outcome["reason"] for outcome in outcomes(effects)] == ["too_large"]
 
 
-def wide(strategies: int, prompt_bytes: int) -> list[JsonEvent]:
+def wide(strategies: int, prompt_bytes: int, strategy_bytes: int = 10) -> list[JsonEvent]:
     """A run whose rows are much larger than its events: its prompt stands in two for each."""
     prompts = started()["prompts"]
     prompts["system_plist"][0]["content"] = "x" * prompt_bytes
     events = [started(prompts=prompts)]
     for number in range(strategies):
         name = f"s-{number}"
-        events += [proposed(name), attempted(1, "a", ok(1.0), strategy_id=name)]
+        text = "y" * strategy_bytes
+        events += [proposed(name, strategy=text), attempted(1, "a", ok(1.0), strategy_id=name)]
     return [*events, finished()]
 
 
@@ -99,7 +102,7 @@ def wide(strategies: int, prompt_bytes: int) -> list[JsonEvent]:
     ("events", "most"),
     [
         (wide(20, 10_000), 100_000),
-        (wide(1, MAX_ROW_BYTES), RUN_MAX_BYTES),
+        (wide(1, MAX_ROW_BYTES // 2, MAX_ROW_BYTES // 2), RUN_MAX_BYTES),
     ],
     ids=["all rows", "one row"],
 )
@@ -162,22 +165,29 @@ def test_rate_counts_the_letters_of_the_last_minute() -> None:
     assert rate.exceeds(1, now=61)
 
 
+THESE, OTHERS, WIDER = (
+    msgspec.json.encode([Source("cluster", "events", topic_id, partitions)])
+    for topic_id, partitions in (("one", 4), ("two", 4), ("one", 6))
+)
+
+
 @pytest.mark.parametrize(
     ("found", "committed", "problem"),
     [
         (None, 0, None),
-        (b"these", 0, None),
-        (b"these", 7, None),
-        (None, 7, "lost"),
-        (b"others", 0, "made anew"),
-        (b"others", 7, "made anew"),
+        (THESE, 0, None),
+        (THESE, 7, None),
+        (None, 7, "lost.*--rebuild"),
+        (OTHERS, 0, "made anew.*--rebuild"),
+        (OTHERS, 7, "made anew.*--rebuild"),
+        (WIDER, 7, "events got more partitions.*topics migrate"),
     ],
 )
 def test_state_must_be_there_and_of_the_same_topics(
     found: bytes | None, committed: int, problem: str | None
 ) -> None:
     if problem is None:
-        check_source(b"these", found, committed)
+        check_source(THESE, found, committed)
     else:
-        with pytest.raises(PairstreamError, match=rf"{problem}.*--rebuild"):
-            check_source(b"these", found, committed)
+        with pytest.raises(PairstreamError, match=problem):
+            check_source(THESE, found, committed)

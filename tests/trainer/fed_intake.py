@@ -8,11 +8,11 @@ from schemas.dead_letters import Header, Origin
 from schemas.errors import InvalidRecord
 from schemas.rows import encode
 from schemas.settings import TrainerSettings
+from schemas.source import Source
 from tests.trainer.invariants import spread
 from tests.trainer.made_pairs import make_pairs
 from trainer.intake import Intake, Record
 from trainer.layout import DataDir
-from trainer.source import Source
 
 PAIRS = make_pairs(24)
 PARTITIONS = 3

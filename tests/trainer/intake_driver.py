@@ -15,10 +15,11 @@ from pathlib import Path
 from schemas.dead_letters import Header, Origin
 from schemas.errors import InvalidRecord
 from schemas.settings import TrainerSettings
+from schemas.source import Source
 from trainer.intake import Intake, Record
 from trainer.layout import DataDir
 from trainer.service import serve
-from trainer.source import Source, open_source, remember_starts
+from trainer.source import open_source, remember_starts
 from trainer.trigger import has_reached
 
 TOPIC = "pairs"

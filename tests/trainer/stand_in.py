@@ -5,10 +5,10 @@ from pathlib import Path
 from schemas.dead_letters import Origin
 from schemas.rows import Pair, encode
 from schemas.settings import TrainerSettings
+from schemas.source import Source
 from trainer.image import REQUIREMENTS, SCRIPT, BuildContext
 from trainer.intake import Intake
 from trainer.layout import DataDir
-from trainer.source import Source
 
 SOURCE = Source("cluster", "pairs", "topic-id", 1)
 

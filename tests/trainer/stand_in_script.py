@@ -31,8 +31,8 @@ def main() -> int:
     if args.killed:
         os.kill(os.getpid(), signal.SIGKILL)
     output = Path(args.output)
-    (output / "checkpoints").mkdir()
-    (output / "adapter").mkdir()
+    (output / "checkpoints").mkdir(exist_ok=True)
+    (output / "adapter").mkdir(exist_ok=True)
     (output / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
     (output / "metrics.jsonl").write_text('{"loss": 0.5}\n')
     (output / "result.json").write_text(args.result)

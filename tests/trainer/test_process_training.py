@@ -60,7 +60,7 @@ def test_a_script_gets_no_secret_and_a_home_of_its_own(
         ("--code 12", 12, "the GPU's memory ran out"),
         ("--code 14", 14, "a check of the training failed"),
         ("--code 99", 99, "exit code 99"),
-        ("--killed", 137, "it was killed"),
+        ("--killed", 137, "it was killed, most often for want of memory"),
         ("--no-such-flag", 2, "exit code 2"),
         ("--result NaN", 14, "it left no adapter or no result.json"),
         ("--result {", 14, "it left no adapter or no result.json"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import PairstreamError
+from schemas.source import Source
 from tests.trainer.invariants import assert_dataset, sha256, snapshot
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import publish
@@ -21,7 +22,6 @@ from trainer.datasets import (
 )
 from trainer.layout import DataDir
 from trainer.segments import Segment
-from trainer.source import Source
 
 PAIRS = make_pairs(24)
 

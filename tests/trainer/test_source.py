@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from schemas.errors import PairstreamError
+from schemas.source import Source
 from trainer.layout import DataDir
-from trainer.source import Source, open_source, read_source, remember_starts
+from trainer.source import open_source, read_source, remember_starts
 
 SOURCE = Source("cluster-1", "pairs", "id-1", 4)
 

@@ -10,6 +10,7 @@ from confluent_kafka.admin import NewTopic
 
 from schemas.rows import encode
 from schemas.settings import TrainerSettings
+from schemas.source import Source
 from schemas.topics import PAIRS, TRAININGS
 from tests.conftest import Pairstream
 from tests.trainer.deployment import PARTITIONS, Deployment
@@ -18,7 +19,6 @@ from tests.trainer.made_pairs import line, make_pairs
 from tests.trainer.stand_in import make_base_model, stand_in_context
 from trainer import training
 from trainer.service import run_trainer
-from trainer.source import Source
 
 MADE = make_pairs(30)
 

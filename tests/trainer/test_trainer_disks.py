@@ -1,19 +1,35 @@
-"""`pairstream trainer` on disks that are full, read-only or limited."""
+"""`pairstream trainer` on disks that are full, read-only, limited or broken."""
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Pairstream
 from tests.trainer.deployment import Deployment
-from tests.trainer.invariants import all_lines, assert_sound, datasets, snapshot
+from tests.trainer.failing_disk import DiskFailure, Kind, failing_disk
+from tests.trainer.invariants import all_lines, assert_datasets, assert_sound, datasets, snapshot
 from tests.trainer.made_pairs import line, make_pairs
+from tests.trainer.power_loss_session import (
+    DATA,
+    Said,
+    ScriptInProcess,
+    assert_recovered,
+    start_trainer,
+    write_world,
+)
+from trainer import training, trainings
+from trainer.image import BuildContext
 
+REPOSITORY = Path(__file__).parents[2]
 MADE = make_pairs(30)
 
 
@@ -88,4 +104,76 @@ def test_files_that_cannot_grow_leave_nothing_half_published(
 
     deployment.trainer("--trigger-pairs", 1)
     assert sorted(all_lines(deployment.root)) == sorted(map(line, pairs))
+    assert_sound(deployment.root, ends=deployment.ends())
+
+
+@pytest.fixture
+def disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for disks, in memory where that can be: SQLite's own fsyncs take no time there."""
+    monkeypatch.setattr(training, "training_context", lambda: BuildContext({"Dockerfile": b""}))
+    monkeypatch.setattr(trainings, "make_launcher", lambda _, venv: ScriptInProcess(venv))
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "at_least"),
+    [
+        ("fsync", errno.EIO, 50),
+        ("write", errno.ENOSPC, 15),
+        ("change", errno.ENOSPC, 60),
+        ("change", errno.EROFS, 60),
+    ],
+)
+def test_wherever_the_disk_fails_the_trainer_ends_and_the_next_one_goes_on(
+    kind: Kind, error: int, at_least: int, disks: Path
+) -> None:
+    write_world(disks)
+    for number in count(1):
+        disk = disks / "disk"
+        said = Said()
+        with failing_disk(disk, kind, number, error) as failing, suppress(DiskFailure):
+            start_trainer(disk, disks, said.hear, once=False)
+            break
+        assert_datasets(disk / DATA)
+        start_trainer(disk, disks, said.hear, once=True)
+        assert_recovered(disk, said)
+        shutil.rmtree(disk)
+    assert not failing.failed
+    assert number > at_least
+
+
+@pytest.mark.parametrize(
+    ("where", "number"),
+    [(".source", 1), ("segments", 1), ("segments", 3), ("datasets", 1), ("datasets", 5)],
+)
+def test_an_fsync_that_fails_ends_the_trainer_with_one_line(
+    where: str, number: int, deployment: Deployment
+) -> None:
+    deployment.send(MADE)
+    command = [
+        sys.executable, "-m", "tests.trainer.failing_disk",
+        deployment.root / where, "fsync", number, errno.EIO,
+        "trainer", "--once", "--trigger-pairs", 1,
+    ]  # fmt: skip
+    failed = subprocess.run(
+        [str(part) for part in command],
+        env={**os.environ, **deployment.env},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    told = [each for each in failed.stderr.splitlines() if each.startswith("pairstream: ")]
+    assert failed.returncode == 1, failed.stderr
+    assert len(told) == 1
+    assert "Input/output error" in told[0]
+    assert "mend the disk" in told[0]
+    assert "Traceback" not in failed.stderr
+    assert "dataset_published" not in failed.stderr
+
+    deployment.trainer("--trigger-pairs", 1)
+    assert sorted(all_lines(deployment.root)) == sorted(map(line, MADE))
     assert_sound(deployment.root, ends=deployment.ends())

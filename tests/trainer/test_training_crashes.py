@@ -7,18 +7,26 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
 
 from schemas.crash_points import VARIABLE
+from schemas.errors import PairstreamError
+from schemas.settings import TrainerSettings
 from tests.crash_points import crash_points
 from tests.trainer.made_pairs import make_pairs
-from tests.trainer.stand_in import make_base_model, publish
+from tests.trainer.stand_in import make_base_model, publish, stand_in_context
+from tests.trainer.trainings_driver import FileOutbox
+from tests.trainer.waiting import wait_for
+from trainer import training
+from trainer.trainings import Trainings
 
 REPOSITORY = Path(__file__).parents[2]
 
-POINTS = crash_points("training.")
+# Only a Docker Engine interrupts a training.
+POINTS = [point for point in crash_points("training.") if point != "training.put_back"]
 
 
 def train(root: Path, *, crash_at: str = "") -> int:
@@ -64,6 +72,45 @@ def test_a_trainer_killed_at_a_step_has_each_dataset_trained_once(
         f"dpo-{dataset} {step} {dataset}"
         for dataset in ("ds-000001", "ds-000002")
         for step in ("requested", "started", "succeeded")
+    ]
+
+
+def test_a_script_killed_as_for_memory_fails_its_training_and_the_next_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "training_context", stand_in_context)
+    monkeypatch.setattr(training, "POLL_SECONDS", 0.02)
+    make_base_model(tmp_path / "base")
+    publish(tmp_path, make_pairs(3))
+    data = publish(tmp_path, make_pairs(3, mark="s"), first=4)
+    starts, gate = tmp_path / "starts", tmp_path / "gate"
+    settings = TrainerSettings(
+        data_dir=tmp_path,
+        launcher="process",
+        training_python=sys.executable,
+        base_model=str(tmp_path / "base"),
+        training_args=f"--starts {starts} --until {gate}",
+    )
+    with Trainings(data, settings, "d1", FileOutbox(tmp_path / "steps"), once=True) as thread:
+        wait_for(lambda: starts.exists() and starts.read_text().endswith("\n"))
+        os.kill(int(starts.read_text().split()[1]), signal.SIGKILL)
+        gate.touch()
+        with pytest.raises(PairstreamError, match="dpo-ds-000001: it was killed, most often for"):
+            thread.wait(threading.Event())
+
+    manifest = json.loads((data.models / "dpo-ds-000001" / "manifest.json").read_bytes())
+    assert manifest["exit_code"] == 137
+    assert manifest["interruptions"] == 0
+    assert "want of memory" in manifest["why"]
+    assert started(tmp_path) == ["started", "started", "ended"]
+    assert_trained(data.models, "dpo-ds-000002")
+    assert (tmp_path / "steps").read_text().splitlines() == [
+        "dpo-ds-000001 requested ds-000001",
+        "dpo-ds-000001 started ds-000001",
+        "dpo-ds-000001 failed ds-000001",
+        "dpo-ds-000002 requested ds-000002",
+        "dpo-ds-000002 started ds-000002",
+        "dpo-ds-000002 succeeded ds-000002",
     ]
 
 
