@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from schemas.crash_points import crash_point
 from schemas.events import RunExpired
 from schemas.settings import WorkerSettings
 from schemas.topics import RUN_EVENTS, Names
@@ -49,7 +50,9 @@ class Expiry:
             partitions = dict(table.runs)
             for number, runs in partitions.items():
                 excess = runs.size - self._most_bytes // len(partitions)
-                await producer.send(self._due(number, runs, excess))
+                if due := self._due(number, runs, excess):
+                    await producer.send(due)
+                    crash_point("expiry.sent")
 
     def _due(self, partition: int, runs: Partition, excess: int) -> list[Record]:
         now_ms = self._clock.now_ms()

@@ -17,6 +17,7 @@ import orjson
 import pytest
 
 from pairstream.__main__ import COMMANDS, cli
+from pairstream.moments import MomentType
 from schemas import dead_letters, events, rows
 from schemas.settings import ENVIRONMENT_PREFIX, SETTINGS_CLASSES
 from schemas.topics import DAY_MS, FOR_EVER, TOPICS, Topic
@@ -61,7 +62,14 @@ def without_blocks(text: str) -> str:
 def test_the_pages_are_there() -> None:
     names = {path.stem for path in PAGES}
 
-    assert {"concepts", "events-and-rows", "operations", "training"} <= names
+    assert {
+        "concepts",
+        "events-and-rows",
+        "guarantees",
+        "operations",
+        "runbook",
+        "training",
+    } <= names
 
 
 def test_readme_is_short() -> None:
@@ -100,7 +108,9 @@ def test_files_and_tests_that_are_named_are_there(path: Path) -> None:
     text = path.read_text()
     sources = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
 
-    for named in re.findall(r"\b((?:tests|trainer|streams|schemas|docker)/[\w/]+\.\w+)", text):
+    for named in re.findall(
+        r"(?<![\w/])((?:client/)?(?:tests|trainer|streams|schemas|docker)/[\w/]+\.\w+)", text
+    ):
         assert (ROOT / named).exists(), named
     for test in re.findall(r"`(?:[\w/.]*::)?(test_\w+)`", text):
         assert f"def {test}(" in sources, test
@@ -169,7 +179,7 @@ def check_command(words: Sequence[str], *, whole: bool) -> None:
         is_given = parameter.name in values and value not in (None, ()) and not _is_unset(value)
         if whole and parameter.required and not is_given:
             raise click.UsageError(f"missing: {parameter.name}")
-        if is_given and isinstance(parameter.type, click.Choice | click.IntRange | click.DateTime):
+        if is_given and isinstance(parameter.type, click.Choice | click.IntRange | MomentType):
             parameter.type_cast_value(context, value)
 
 
@@ -439,7 +449,7 @@ def texts_of(package: str) -> list[str]:
 
 def test_error_lines_are_those_of_the_code() -> None:
     """Lines of the table of errors begin with the words of an error, `…` where a value stands."""
-    _, _, after = page("operations").partition("| the line says | what to do |\n|---|---|\n")
+    _, _, after = page("runbook").partition("| the line says | what to do |\n|---|---|\n")
     lines = after.partition("\n\n")[0].splitlines()
     known = [text for package in ("trainer", "pairstream", "streams") for text in texts_of(package)]
 

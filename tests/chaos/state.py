@@ -45,6 +45,8 @@ def _compare(
     events: dict[str, set[Place]] = {}
     for key, record in left.items():
         run_id, _, suffix = key.decode().rpartition("\x00")
+        if not run_id:
+            continue  # what the state says of its topics
         if suffix == MARKER:
             settled.add(run_id)
             continue

@@ -7,9 +7,9 @@ CRASH_POINT = VARIABLE.removeprefix("PAIRSTREAM_").lower()
 KILLED = -9
 
 
-def die_at(deployment: Deployment, point: str) -> None:
+def die_at(deployment: Deployment, point: str, **settings: str) -> None:
     """Start a worker that has something to do; it must die at the point."""
-    with deployment.running("worker", **{CRASH_POINT: point}) as worker:
+    with deployment.running("worker", **{CRASH_POINT: point}, **settings) as worker:
         if point == "worker.revoked":
             worker.await_log("partitions_taken_over")
             with deployment.running("worker"):

@@ -24,6 +24,27 @@ def halves(run_id: str) -> tuple[list[dict[str, object]], list[dict[str, object]
     )
 
 
+def test_worker_that_dies_twice_when_it_has_asked_for_expiries_settles_each_run_once(
+    deployment: Deployment, pairstream: Pairstream
+) -> None:
+    runs = [f"run-{number}" for number in range(8)]
+    events = [event for run in runs for event in halves(run)[0]]
+    deployment.send([(str(e["run_id"]).encode(), orjson.dumps(e)) for e in events])
+    for _ in range(DEATHS):
+        die_at(deployment, "expiry.sent", run_timeout_seconds="1")
+    with deployment.running("worker", run_timeout_seconds="1") as worker:
+        worker.wait_until(lambda: len(outcomes(deployment)) == len(runs), "the end of all runs")
+        worker.wait_until(lambda: deployment.lag() == 0, "the end of the lag")
+        assert worker.stop() == 0, worker.log
+
+    assert outcomes(deployment) == set(runs)
+    pairstream("verify", env=deployment.environment)
+
+
+def outcomes(deployment: Deployment) -> set[str]:
+    return {row["run_id"] for row in deployment.rows(RUN_OUTCOMES)}
+
+
 def test_worker_that_dies_twice_in_a_row_at_each_step_loses_nothing(
     deployment: Deployment, pairstream: Pairstream
 ) -> None:
@@ -50,6 +71,6 @@ def test_worker_that_dies_twice_in_a_row_at_each_step_loses_nothing(
         worker.wait_until(lambda: deployment.lag() == 0, "the end of the lag")
         assert worker.stop() == 0, worker.log
 
-    assert len({row["run_id"] for row in deployment.rows(RUN_OUTCOMES)}) == runs
+    assert len(outcomes(deployment)) == runs
     assert len({row["pair_id"] for row in deployment.rows(PAIRS)}) == runs
     pairstream("verify", env=deployment.environment)
