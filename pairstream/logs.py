@@ -9,6 +9,28 @@ import structlog
 LEVEL_VARIABLE = "PAIRSTREAM_LOG_LEVEL"
 
 
+# aiokafka says each of its tries to reach a broker that is away, fifty a second.
+THROTTLED = "aiokafka."
+PAUSE_SECONDS = 5.0
+
+
+class Throttle(logging.Filter):
+    """Of a library's lines that differ in their values alone, one within a pause."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(THROTTLED):
+            return True
+        said = record.name, record.msg
+        if record.created - self._passed.get(said, 0.0) < PAUSE_SECONDS:
+            return False
+        self._passed[said] = record.created
+        return True
+
+
 def set_up_logs() -> None:
     """Events of ours and of the libraries, level INFO unless PAIRSTREAM_LOG_LEVEL says otherwise.
 
@@ -40,6 +62,7 @@ def set_up_logs() -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(Throttle())
     logging.root.handlers = [handler]
     logging.root.setLevel(level)
     # Faust's classes log under the module of the subclass, so two of ours are Faust's too.

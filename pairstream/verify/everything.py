@@ -10,7 +10,12 @@ from pairstream.run_records import Progress
 from pairstream.verify.files import DataFiles, read_files
 from pairstream.verify.ledger import LedgerComparison, Send
 from pairstream.verify.pairs import PairJourney
-from pairstream.verify.positions import check_chain, check_coverage, check_groups
+from pairstream.verify.positions import (
+    check_chain,
+    check_coverage,
+    check_groups,
+    check_losses,
+)
 from pairstream.verify.report import Checks, Report
 from pairstream.verify.snapshot import LogReader, Scope, Snapshot, take_snapshot
 from pairstream.verify.topics import TopicWalk
@@ -35,6 +40,7 @@ def verify(
     files = read_files(data, checks, scope)
     check_chain(checks.positions, files.datasets)
     check_coverage(checks.coverage, files)
+    check_losses(checks.coverage, files)
     is_ours = _is_of_this_topic(cluster, names, files)
     _explain_limits(checks, scope, data, is_ours=is_ours)
     reader = LogReader(settings)

@@ -44,6 +44,20 @@ def check_coverage(check: Check, files: DataFiles) -> None:
             check.found(f"segments are missing: {what}")
 
 
+def check_losses(check: Check, files: DataFiles) -> None:
+    """What the user has accepted to lose is covered by a segment without rows, and told."""
+    for loss in files.source.losses if files.source else []:
+        place = f"offsets {loss.first} to {loss.last} of partition {loss.partition}"
+        check.note(f"{place} were gone before they were read, and the user went on")
+        covering = (
+            segment
+            for segment in files.segments.get(loss.partition, [])
+            if segment.first <= loss.first and loss.last <= segment.last
+        )
+        if not any(covering):
+            check.found(f"{place} were accepted as lost, and no segment covers them")
+
+
 def _first_offset(datasets: list[DatasetFolder], partition: int, otherwise: int) -> int:
     offsets = (dataset.manifest.offsets.get(str(partition)) for dataset in datasets)
     return next((range_.from_ for range_ in offsets if range_ is not None), otherwise)

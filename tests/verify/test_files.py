@@ -5,6 +5,7 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from tests.verify.healthy import TRAINING, Damageable, findings, live_through
 from trainer.datasets import EVAL, TRAIN, FileEntry, OffsetRange, read_manifest
 from trainer.layout import MANIFEST, DataDir
+from trainer.source import Loss, read_source
 from trainer.training_manifest import read_training, write_training
 
 FIRST, SECOND = "ds-000001", "ds-000002"
@@ -285,6 +287,27 @@ def test_damage_is_named_with_its_place(
     [finding] = found[check]
     assert finding["id"] == named
     assert at in (finding["at"] or "")
+
+
+def test_an_accepted_loss_is_told_and_must_be_covered(healthy: Damageable, tmp_path: Path) -> None:
+    data = DataDir(tmp_path / "data")
+    shutil.copytree(healthy.data.root, data.root)
+    known = read_source(data)
+    partition, position = next(iter(positions_of(data).items()))
+    for last, holds in ((position - 1, True), (position, False)):
+        loss = Loss(partition, last, last, datetime.now(UTC))
+        data.source.write_bytes(msgspec.json.encode(replace(known, losses=[loss])))
+        report = healthy.verify("--data-dir", data.root)
+        [coverage] = [check for check in report["checks"] if check["check"] == "coverage"]
+
+        assert f"offsets {last} to {last} of partition {partition}" in coverage["note"]
+        assert (coverage["state"] == "holds") == holds
+
+
+def positions_of(data: DataDir) -> dict[int, int]:
+    """What follows the last offset of each partition's segments."""
+    paths = sorted(data.segments.glob("*/*.jsonl"))
+    return {int(path.parent.name): int(path.name[21:41]) + 1 for path in paths}
 
 
 def test_a_directory_of_another_topic_is_not_held_against_this_one(
