@@ -1,5 +1,6 @@
 """`pairstream COMMAND`: commands are loaded only when they run, so that help comes at once."""
 
+import difflib
 import importlib
 import signal
 import sys
@@ -40,6 +41,16 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            error.message += f" Did you mean {near[0]}?" if near else ""
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -54,6 +65,7 @@ def cli() -> None:
     pairs; `trainer` batches pairs into datasets and trains on them. Try it all: `pairstream demo`.
 
     Settings: flags win over PAIRSTREAM_* variables, these over --config FILE, this over defaults.
+    PAIRSTREAM_LOG_LEVEL (DEBUG, INFO, WARNING) says how much is logged.
     """
 
 

@@ -121,8 +121,17 @@ def _option(field: msgspec.structs.FieldInfo) -> Callable[[Any], Any]:
         return click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=help_text)
     choices = _choices(field.type)
     kind = click.Choice(choices) if choices else None
-    metavar = None if choices else field.name.rpartition("_")[2].upper()
+    metavar = None if choices else _metavar(field)
     return click.option(flag, field.name, default=None, help=help_text, metavar=metavar, type=kind)
+
+
+def _metavar(field: msgspec.structs.FieldInfo) -> str:
+    last = field.name.rpartition("_")[2]
+    if last in ("seconds", "bytes"):
+        return last.upper()
+    if isinstance(field.default, int | float):
+        return "NUMBER"
+    return {"location": "FILE", "dir": "FOLDER", "cpus": "NUMBER"}.get(last, last.upper())
 
 
 def _shown(value: object) -> str:

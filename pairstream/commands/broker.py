@@ -1,5 +1,8 @@
 """`pairstream broker`."""
 
+import signal
+import sys
+
 import click
 
 from streams.broker import EmbeddedBroker
@@ -18,6 +21,7 @@ def command(port: int) -> None:
       pairstream broker --port 9092 &
       pairstream topics apply
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with EmbeddedBroker(port) as broker:
         click.echo(f"embedded broker at {broker.bootstrap_servers} (in memory; Ctrl-C ends it)")
         broker.wait()

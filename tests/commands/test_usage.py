@@ -130,3 +130,10 @@ def test_broker_that_is_not_there_exits_with_1_and_one_line(pairstream: Pairstre
     assert done.stderr.startswith("pairstream: ")
     assert "127.0.0.1:1" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_misspelt_command_is_told_the_nearest_one(pairstream: Pairstream) -> None:
+    done = pairstream("trainr", check=False)
+
+    assert done.returncode == 2
+    assert "Did you mean trainer?" in done.stderr
