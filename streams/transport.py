@@ -48,6 +48,13 @@ class _PatientThread(driver.AIOKafkaConsumerThread):
                 return
             await asyncio.sleep(CONNECT_SECONDS)
 
+    async def on_thread_stop(self) -> None:
+        """Also where aiokafka breaks off: it awaits a fetch that it has just cancelled."""
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            await cast("Any", self._consumer)._client.close()
+
 
 class BatchConsumer(driver.Consumer):
     """Delivers batches; acknowledging one acknowledges its last offset and all before it."""

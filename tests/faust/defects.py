@@ -229,6 +229,11 @@ DEFECTS = (
         _SURROUNDINGS + "setting_that_stock_faust_has_otherwise",
     ),
     Defect(
+        "cancelled end",
+        "a fetch that waits for its next try breaks off a stop, which then hangs (aiokafka)",
+        _SURROUNDINGS + "fetch_that_waits_for_its_next_try_does_not_break_off_a_stop",
+    ),
+    Defect(
         "web server",
         "serves tables to the whole network without a password",
         _SURROUNDINGS + "setting_that_stock_faust_has_otherwise",

@@ -1,5 +1,6 @@
 """What of Faust is left alone: its web server, leader, disk, pickles, and the other driver."""
 
+import asyncio
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from faust.transport.drivers import confluent
 from schemas.errors import PairstreamError
 from streams.self_check import check_installation
 from streams.transport import BatchConsumer
-from tests.faust.memory import PLACE, STOCK, Memory, World, in_loop
+from tests.faust.memory import OURS, PLACE, STOCK, Memory, World, in_loop
 from tests.faust.worker import Worker, worker_parts
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -140,3 +141,32 @@ async def test_driver_whose_records_faust_skips_is_not_used() -> None:
         assert isinstance(worker.app.transport, driver.Transport)
         assert issubclass(worker.app.transport.Consumer, BatchConsumer)
         assert {url.scheme for url in worker.app.conf.broker} == {"kafka"}
+
+
+class BreakingOff:
+    """aiokafka's consumer when a fetch waits for its next try."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+        self._client = self
+
+    async def stop(self) -> None:
+        raise asyncio.CancelledError
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+@in_loop
+async def test_fetch_that_waits_for_its_next_try_does_not_break_off_a_stop() -> None:
+    async with World(STOCK, Memory([])) as world:
+        thread = world.consumer._new_consumer_thread()
+        thread._consumer = BreakingOff()
+        with pytest.raises(asyncio.CancelledError):
+            await thread.on_thread_stop()
+
+    async with World(OURS, Memory([])) as world:
+        thread = world.consumer._new_consumer_thread()
+        thread._consumer = BreakingOff()
+        await thread.on_thread_stop()
+        assert thread._consumer.is_closed

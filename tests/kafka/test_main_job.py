@@ -21,6 +21,7 @@ RUNS, SCORED, PAIRED, NEVER_SUCCEEDED, PAIRS_IN_ALL = 164, 862, 157, 7, 209
 TRIGGER = 60
 
 
+@pytest.mark.timeout(900)
 def test_recorded_runs_come_out_whole_although_worker_and_trainer_die_at_every_step(
     deployment: Deployment, recorded_runs: Path, pairstream: Pairstream
 ) -> None:

@@ -45,6 +45,8 @@ def outcomes(deployment: Deployment) -> set[str]:
     return {row["run_id"] for row in deployment.rows(RUN_OUTCOMES)}
 
 
+# Each death waits for the end of a session.
+@pytest.mark.timeout(900)
 def test_worker_that_dies_twice_in_a_row_at_each_step_loses_nothing(
     deployment: Deployment, pairstream: Pairstream
 ) -> None:
