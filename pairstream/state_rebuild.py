@@ -7,6 +7,7 @@ read; what the state has of runs is kept then, since nothing else has it.
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import cast
 
 import msgspec
@@ -23,7 +24,7 @@ from schemas.retries import retried
 from schemas.settings import WorkerSettings
 from schemas.source import Source
 from schemas.topics import RUN_EVENTS, Names
-from streams.changelog import read_state
+from streams.changelog import StateReader
 from streams.partition import Partition
 from streams.state import MARKER, MIGRATE, SOURCE_KEY, event_key, split_key, widened
 
@@ -46,8 +47,9 @@ def rebuild_state(settings: WorkerSettings, *, partitions: int, progress: Progre
     cluster, names = Cluster(settings), Names(settings.topic_prefix)
     _await_no_worker(cluster, names, settings.session_timeout_seconds + SPARE_SECONDS)
     source = describe_worker_source(cluster, names)
-    config = clients.reader(settings, group=names.worker_app + "-state")
-    old = read_state(config, names.state_changelog, set(range(partitions)))
+    reader = StateReader(clients.reader(settings, group=names.worker_app), names.state_changelog)
+    with closing(reader):
+        old = reader.state(set(range(partitions)))
     remade = _remade(old, source)
     for topic in remade:
         _rewind(settings, cluster, names, topic)

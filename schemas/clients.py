@@ -11,6 +11,7 @@ ClientConfig = dict[str, str | int | float | bool]
 _WAITING_CURES = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._DESTROY,
         KafkaError._RESOLVE,
         KafkaError._TIMED_OUT,
         KafkaError._TRANSPORT,

@@ -25,7 +25,7 @@ from schemas.topics import (
     Names,
     Topic,
 )
-from streams.changelog import read_committed, read_state
+from streams.changelog import StateReader
 from streams.expiry import Clock, Expiry
 from streams.fence import StallFence
 from streams.garbling import GARBLERS, garbled_pair
@@ -69,6 +69,9 @@ class WorkerApp:
         }
         self.clock = Clock()
         self.faust = _faust_app(settings, self.names, partitions)
+        self.state_reader = StateReader(
+            clients.reader(settings, group=self.names.worker_app), self.names.state_changelog
+        )
         self.table = self._table(partitions)
         self.fence = StallFence(settings.session_timeout_seconds / 2, stalled=failed)
         self.producer = RecordProducer(clients.producer(settings), failed=failed)
@@ -88,10 +91,9 @@ class WorkerApp:
         )
         settings, names = self.settings, self.names
         table.source = names.topic(RUN_EVENTS)
-        reader = clients.reader(settings, group=names.worker_app + "-state")
-        table.read_state = lambda ours: read_state(reader, names.state_changelog, ours)
-        group = clients.reader(settings, group=names.worker_app)
-        table.read_committed = lambda ours: read_committed(group, table.source, ours)
+        reader = self.state_reader
+        table.read_state = reader.state
+        table.read_committed = lambda ours: reader.committed(table.source, ours)
         table.describe_source = self._describe_source
         table.new_partition = lambda: Partition(
             extended=settings.pairing_extended, run_max_bytes=settings.run_max_bytes

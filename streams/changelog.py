@@ -4,8 +4,10 @@ Faust's own recovery applies 10,500 records a second, logs what it cannot apply 
 the state is complete up to the end that the log had at the start, or the worker does not start.
 """
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
@@ -25,36 +27,60 @@ RECORDS_A_READ = 10_000
 READ_SECONDS = 0.1
 
 
-def read_state(config: ClientConfig, topic: str, partitions: set[int]) -> Mapping[int, State]:
-    """The newest value and its time (ms) under each key of the given partitions. Blocking.
-
-    Raises: PairstreamError when a partition cannot be read to the end that it had at the start.
+class StateReader:
+    """Reads as often as partitions are taken over, by one consumer: every one that is made and
+    closed would leave some memory behind. Blocking; made at the first read.
     """
-    consumer = Consumer(config)
-    try:
-        return _read(consumer, topic, partitions)
-    except confluent_kafka.KafkaException as error:
-        raise PairstreamError(f"cannot read the state in {topic}: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
 
+    def __init__(self, config: ClientConfig, topic: str) -> None:
+        """`config` names the group whose commits are asked for; it is never joined."""
+        self._config = config
+        self._topic = topic
+        self._consumer: Consumer | None = None
+        # A rebalance may begin while the state for the one before it is still read.
+        self._lock = threading.Lock()
 
-def read_committed(config: ClientConfig, topic: str, partitions: set[int]) -> dict[int, int]:
-    """What the group of `config` has committed, by partition; 0 where it has nothing. Blocking.
+    def committed(self, topic: str, partitions: set[int]) -> dict[int, int]:
+        """What the group has committed, by partition; 0 where it has nothing.
 
-    Raises: PairstreamError when the brokers do not tell it.
-    """
-    consumer = Consumer(config)
-    try:
+        Raises: PairstreamError when the brokers do not tell it.
+        """
         asked = [TopicPartition(topic, partition) for partition in sorted(partitions)]
-        answers = retried(
-            lambda: consumer.committed(asked, timeout=METADATA_SECONDS),
-            failure="the brokers do not tell what is committed",
-            seconds=SILENCE_SECONDS,
-        )
+        with self._usable() as consumer:
+            answers = retried(
+                lambda: consumer.committed(asked, timeout=METADATA_SECONDS),
+                failure="the brokers do not tell what is committed",
+                seconds=SILENCE_SECONDS,
+            )
         return {each.partition: max(0, each.offset) for each in answers}
-    finally:
-        consumer.close()
+
+    def state(self, partitions: set[int]) -> Mapping[int, State]:
+        """The newest value and its time (ms) under each key of the given partitions.
+
+        Raises: PairstreamError when a partition cannot be read to the end that it had at the start.
+        """
+        with self._usable() as consumer:
+            try:
+                return _read(consumer, self._topic, partitions)
+            except confluent_kafka.KafkaException as error:
+                raise PairstreamError(
+                    f"cannot read the state in {self._topic}: {error.args[0].str()}"
+                ) from error
+            finally:
+                consumer.unassign()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._consumer is not None:
+                self._consumer.close()
+                self._consumer = None
+
+    @contextmanager
+    def _usable(self) -> Iterator[Consumer]:
+        with self._lock:
+            if self._consumer is None:
+                self._consumer = Consumer(self._config)
+            yield self._consumer
 
 
 def _read(consumer: Consumer, topic: str, partitions: set[int]) -> Mapping[int, State]:

@@ -104,9 +104,22 @@ class RunTable(Table[bytes, bytes]):
 
 
 class _Recovery(Recovery):
+    """Never Faust's: `RunTable` restores itself before records flow.
+
+    So it asks the brokers for no offsets either: when they do not answer, it would end the worker.
+    """
+
     def need_recovery(self) -> bool:
-        """Never Faust's: `RunTable` restores itself before records flow."""
         return False
+
+    async def _build_highwaters(self, *_: Any) -> None:
+        """None."""
+
+    async def _build_offsets(self, *_: Any) -> None:
+        """None."""
+
+    async def _seek_offsets(self, *_: Any) -> None:
+        """Nothing is fetched from there."""
 
 
 class RunTableManager(TableManager):

@@ -57,7 +57,9 @@ def run_worker(
     try:
         worker.execute_from_commandline()
     except SystemExit as end:
-        return 0 if end.code in (0, None) else FAILED
+        if end.code not in (0, None):
+            _end(f"Faust cannot go on: {worker.crash_reason or app.faust.crash_reason!r}")
+    app.state_reader.close()
     return 0
 
 

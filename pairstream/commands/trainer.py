@@ -30,12 +30,14 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     """
     from pairstream.cluster import Cluster
     from pairstream.logs import set_up_logs
+    from schemas.memory import share_arenas
     from schemas.topics import PAIRS, TRAININGS, Names
     from trainer.base_model import resolve_base_model
     from trainer.service import run_trainer
 
     settings = load(TrainerSettings, config_file, flags)
     set_up_logs()
+    share_arenas()
     if settings.launcher != "none":
         resolve_base_model(settings.base_model)
     names = Names(settings.topic_prefix)

@@ -30,6 +30,7 @@ LEAK_MINUTES = 30.0
 # that is held up for half of it takes itself for a zombie.
 SESSION_SECONDS = 4.0
 CI_SEEDS = 3
+CI_SESSION_SECONDS = 6.0
 
 
 def main() -> None:
@@ -83,7 +84,7 @@ def plans(args: argparse.Namespace) -> Iterator[tuple[int, Plan]]:
     if args.leak:
         yield args.first_seed, _leak_plan(args)
         return
-    session = args.session or SESSION_SECONDS
+    session = args.session or (CI_SESSION_SECONDS if args.ci else SESSION_SECONDS)
     for number in range(CI_SEEDS if args.ci else args.seeds):
         if args.ci:
             kinds = tuple(Kind)[number::CI_SEEDS]
