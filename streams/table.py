@@ -104,21 +104,9 @@ class RunTable(Table[bytes, bytes]):
 
 
 class _Recovery(Recovery):
-    """Never Faust's: `RunTable` restores itself before records flow.
-
-    So it asks the brokers for no offsets either: when they do not answer, it would end the worker.
-    It still moves to the beginning of each changelog: for a partition without a position aiokafka
-    asks the broker that led it once, again and again, and fetches nothing else meanwhile.
-    """
-
     def need_recovery(self) -> bool:
+        """Never Faust's: `RunTable` restores itself before records flow."""
         return False
-
-    async def _build_highwaters(self, *_: Any) -> None:
-        """None."""
-
-    async def _build_offsets(self, *_: Any) -> None:
-        """None."""
 
 
 class RunTableManager(TableManager):

@@ -164,11 +164,6 @@ DEFECTS = (
         reason="a race within the recovery that the worker does not use: see 'recovery hangs'",
     ),
     Defect(
-        "recovery without an answer",
-        "brokers that do not tell a changelog's offsets within 30 s end the worker",
-        _STATE + "brokers_that_tell_no_offsets_end_no_recovery",
-    ),
-    Defect(
         "recovery hangs",
         "the recovery waits for offsets at which no records are (FS#597, FS#158)",
         _STATE + "recovery_does_not_wait_for_records_that_the_log_does_not_have",

@@ -6,13 +6,10 @@ from typing import Any
 
 import faust
 import pytest
-from aiokafka.errors import KafkaTimeoutError
-from faust.tables.recovery import Recovery
 from faust.types import TP, Message
 
 from schemas.errors import PairstreamError
 from streams.changelog import State
-from streams.table import _Recovery as OurRecovery
 from tests.faust.memory import PLACE, STOCK, Memory, World, in_loop
 from tests.faust.worker import OPENS_A_RUN, REFUSED, Ended, Worker
 
@@ -124,18 +121,3 @@ async def test_recovery_does_not_wait_for_records_that_the_log_does_not_have() -
             recovery.active_highwaters[CHANGELOG] = 5
             recovery.active_offsets[CHANGELOG] = 3
             assert recovery.need_recovery() is waits
-
-
-class Silent:
-    """A consumer whose brokers do not answer."""
-
-    async def highwaters(self, *_: object) -> None:
-        raise KafkaTimeoutError
-
-
-@in_loop
-async def test_brokers_that_tell_no_offsets_end_no_recovery() -> None:
-    stock, ours = (object.__new__(kind) for kind in (Recovery, OurRecovery))
-    with pytest.raises(KafkaTimeoutError):
-        await stock._build_highwaters(Silent(), {PLACE}, {}, "active")
-    await ours._build_highwaters(Silent(), {PLACE}, {}, "active")
