@@ -96,8 +96,6 @@ def run_training(
     plan = _plan(request, settings)
     make_folder(plan.folder)
     with _alone(plan):
-        # What a killed trainer wrote last may not be safe yet, and is built on now.
-        sync_folder(plan.folder)
         manifest = read_training(plan.folder)
         if manifest is None:
             manifest = _train(plan, dataset, launcher, on_step, stop)
