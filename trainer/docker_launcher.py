@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,6 +32,10 @@ KILLED = 137
 # How a container ends when its engine or its machine goes down: asked to end, killed, or found
 # dead by the next engine. By itself, the script ends with none of them.
 ENGINE_ENDED = {143, KILLED, 255}
+
+# The engine learns of the end and of its reason in either order.
+REASON_SECONDS = 3.0
+REASON_POLL_SECONDS = 0.1
 
 
 def container_name(plan: Plan) -> str:
@@ -195,7 +200,7 @@ class DockerLauncher:
         if state["Status"] not in ("exited", "dead"):
             return None
         code = int(state["ExitCode"])
-        if state.get("OOMKilled"):
+        if _ran_out_of_memory(container):
             return Ended(code or KILLED, "the container ran out of memory: raise training-memory")
         if code in ENGINE_ENDED:
             return Ended(code, f"its engine or somebody ended it ({code})", interrupted=True)
@@ -248,3 +253,14 @@ def _give(folder: Path, user: int, group: int) -> None:
     """Let the container's user write here."""
     for path in (folder, *folder.rglob("*")):
         os.chown(path, user, group, follow_symlinks=False)
+
+
+def _ran_out_of_memory(container: Container) -> bool:
+    """Of one that has ended; waits a little for the engine to say so."""
+    deadline = time.monotonic() + REASON_SECONDS
+    while not container.attrs["State"].get("OOMKilled"):
+        if int(container.attrs["State"]["ExitCode"]) != KILLED or time.monotonic() > deadline:
+            return False
+        time.sleep(REASON_POLL_SECONDS)
+        container.reload()
+    return True

