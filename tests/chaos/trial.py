@@ -1,5 +1,6 @@
 """One seed: agents and blows for some time, then peace, then every check."""
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -144,7 +145,9 @@ class Trial:
             agent.stop()
         for agent in agents:
             agent.finish()
-        if code := field.agent.retire():
+        code = field.agent.retire()
+        # One that was started only now may not have come to take in the signal.
+        if code not in (0, -signal.SIGTERM):
             raise ChaosError(f"the agent's process exited {code} after SIGTERM in peace")
         self._ledger.add(read_journal(field.journal))
         figures["seconds_to_the_last_answer"] = round(time.monotonic() - began, 1)
