@@ -17,7 +17,7 @@ from tests.chaos.nodes import COUNT, Node, Nodes
 from tests.chaos.schedule import Blow
 from tests.chaos.supervisor import ChaosError, Life, Supervised, wait_until
 from tests.chaos.watch import Watch
-from tests.kafka.services import Deployment
+from tests.kafka.services import TAKEN_OVER, Deployment
 
 WORKERS = 3
 RUN_TIMEOUT_SECONDS = "10"
@@ -29,7 +29,6 @@ ANSWER_SECONDS = 5.0
 AGENT = "tests.chaos.agent_process"
 JOURNAL = "agent.jsonl"
 
-TAKEN_OVER = "partitions_taken_over"
 TRAINER_STARTED = "trainer_started"
 
 

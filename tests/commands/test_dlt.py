@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import click
@@ -22,11 +21,6 @@ EVENTS = RUN_EVENTS.name
 TIME = datetime(2026, 11, 23, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 BAD_EVENT = b'{"type": "run.started", "run_id": "r-1"}'
-
-
-@pytest.fixture
-def deployment(embedded_broker: str, prefix: str, tmp_path: Path) -> Deployment:
-    return Deployment(embedded_broker, prefix, tmp_path / "data")
 
 
 def refuse_bad_event(deployment: Deployment, run_id: str = "r-1") -> tuple[int, int]:

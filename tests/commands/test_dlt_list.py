@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -22,11 +21,6 @@ from tests.commands.test_dlt import (
     refuse_bad_event,
     write_letter,
 )
-
-
-@pytest.fixture
-def deployment(embedded_broker: str, prefix: str, tmp_path: Path) -> Deployment:
-    return Deployment(embedded_broker, prefix, tmp_path / "data")
 
 
 def test_a_letter_says_when_why_and_from_where(deployment: Deployment) -> None:

@@ -5,7 +5,6 @@ import os
 import pty
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,11 +23,6 @@ from tests.commands.test_dlt import (
     refuse_bad_event,
     write_letter,
 )
-
-
-@pytest.fixture
-def deployment(embedded_broker: str, prefix: str, tmp_path: Path) -> Deployment:
-    return Deployment(embedded_broker, prefix, tmp_path / "data")
 
 
 def resent_keys(deployment: Deployment) -> list[bytes]:

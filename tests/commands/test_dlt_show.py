@@ -6,7 +6,6 @@ import os
 import pty
 import subprocess
 import sys
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -26,11 +25,6 @@ from tests.commands.test_dlt import (
     refuse_bad_event,
     write_letter,
 )
-
-
-@pytest.fixture
-def deployment(embedded_broker: str, prefix: str, tmp_path: Path) -> Deployment:
-    return Deployment(embedded_broker, prefix, tmp_path / "data")
 
 
 def value_lines(value: bytes | None, text: str | None = None) -> list[str]:

@@ -1,7 +1,5 @@
 """Bounded reads: where partitions end, and errors that waiting cures."""
 
-from pathlib import Path
-
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
@@ -10,11 +8,6 @@ from schemas.errors import PairstreamError
 from schemas.retries import retried
 from schemas.topics import PAIRS
 from tests.commands.deployment import PARTITIONS, Deployment
-
-
-@pytest.fixture
-def deployment(embedded_broker: str, prefix: str, tmp_path: Path) -> Deployment:
-    return Deployment(embedded_broker, prefix, tmp_path / "data")
 
 
 def fill(deployment: Deployment, records: int) -> str:

@@ -37,11 +37,6 @@ from trainer.layout import DataDir
 FAILED_CODE = "raise SystemExit('the agent wrote this')"
 
 
-@pytest.fixture
-def deployment(embedded_broker: str, prefix: str, tmp_path: Path) -> Deployment:
-    return Deployment(embedded_broker, prefix, tmp_path / "data")
-
-
 def verdicts(story: dict[str, Any]) -> list[str]:
     return [event["verdict"] for event in story["events"]]
 

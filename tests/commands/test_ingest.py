@@ -3,16 +3,9 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from schemas.topics import RUN_EVENTS
 from tests.commands.deployment import Deployment, attempted, proposed, started
 from tests.conftest import Pairstream
-
-
-@pytest.fixture
-def deployment(embedded_broker: str, prefix: str, tmp_path: Path) -> Deployment:
-    return Deployment(embedded_broker, prefix, tmp_path / "data")
 
 
 def lines(*events: object) -> str:

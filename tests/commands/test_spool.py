@@ -68,11 +68,6 @@ def agents(tmp_path: Path) -> Iterator[Agents]:
     agents.kill()
 
 
-@pytest.fixture
-def deployment(embedded_broker: str, prefix: str, tmp_path: Path) -> Deployment:
-    return Deployment(embedded_broker, prefix, tmp_path / "data")
-
-
 def sent(deployment: Deployment) -> dict[str, list[str]]:
     """The types of the events of each run, as they stand in the topic."""
     runs: dict[str, list[str]] = {}

@@ -33,11 +33,6 @@ from tests.commands.deployment import (
 from tests.conftest import Pairstream
 
 
-@pytest.fixture
-def deployment(embedded_broker: str, prefix: str, tmp_path: Path) -> Deployment:
-    return Deployment(embedded_broker, prefix, tmp_path / "data")
-
-
 def four_runs(deployment: Deployment) -> None:
     """Two mixed, one that worked first time, one without success; and one that is open."""
     deployment.say(*mixed_run("m-1"), *mixed_run("m-2"), *first_time_run("f-1"))

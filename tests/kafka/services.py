@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import orjson
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from pairstream.cluster import Cluster
+from pairstream.cluster import Cluster, wanted_topics
 from pairstream.reader import TopicReader
 from schemas import clients
 from schemas.settings import TopicSettings
@@ -22,6 +22,9 @@ from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, Names, Topic
 
 WAIT_SECONDS = 90.0
 LOOK_SECONDS = 0.05
+
+# What a worker says when it begins to work on its partitions.
+TAKEN_OVER = "partitions_taken_over"
 
 # Key and value.
 Record = tuple[bytes | None, bytes | None]
@@ -123,6 +126,16 @@ class Deployment:
         for made in admin.create_partitions([NewPartitions(name, to) for name in names]).values():
             made.result()
 
+    def make_anew(self, topic: str) -> None:
+        """Delete a topic, and create it as it was wanted."""
+        admin = AdminClient(clients.connection(self.settings))
+        [wanted] = (each for each in wanted_topics(self.settings) if each.topic == topic)
+        for future in (
+            *admin.delete_topics([topic], operation_timeout=WAIT_SECONDS).values(),
+            *admin.create_topics([wanted], operation_timeout=WAIT_SECONDS).values(),
+        ):
+            future.result()
+
     def lag(self) -> int:
         """Records of the worker's topics that it has not committed."""
         cluster = Cluster(self.settings)
@@ -133,6 +146,11 @@ class Deployment:
             for partition, (_, end) in cluster.ranges(cluster.require(name))[name].items():
                 behind += end - committed.get((name, partition), 0)
         return behind
+
+
+def records(events: Iterable[Mapping[str, Any]]) -> list[Record]:
+    """Events as agents send them."""
+    return [(event["run_id"].encode(), orjson.dumps(event)) for event in events]
 
 
 class Service:

@@ -11,8 +11,8 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from schemas.topics import RUN_EVENTS, RUN_OUTCOMES
 from streams import expiry
-from tests.kafka.services import Deployment, Record
-from tests.kafka.test_worker import TAKEN_OVER, await_settled, runs
+from tests.kafka.services import TAKEN_OVER, Deployment, Record
+from tests.kafka.test_worker import await_settled, runs
 
 pytestmark = pytest.mark.kafka
 

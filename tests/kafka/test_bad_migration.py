@@ -8,8 +8,8 @@ import pytest
 from schemas.topics import RUN_EVENTS
 from streams.pairing import Settlement, settle
 from tests.conftest import Pairstream
-from tests.kafka.services import Deployment, Record
-from tests.kafka.test_worker import TAKEN_OVER, await_settled, runs
+from tests.kafka.services import TAKEN_OVER, Deployment, Record
+from tests.kafka.test_worker import await_settled, runs
 from tests.streams.histories import fold
 
 pytestmark = pytest.mark.kafka

@@ -1,39 +1,24 @@
 """Topics that were made anew or got partitions: refused with the way on, which keeps runs whole."""
 
-from collections.abc import Mapping
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
-from pairstream.cluster import wanted_topics
-from schemas.clients import connection
 from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, RUN_OUTCOMES, Topic
 from tests.conftest import Pairstream
-from tests.kafka.services import WAIT_SECONDS, Deployment
-from tests.kafka.test_worker import TAKEN_OVER, await_settled, runs
+from tests.kafka.services import TAKEN_OVER, Deployment
+from tests.kafka.test_worker import await_settled, runs
 
 pytestmark = pytest.mark.kafka
 
 WIDER = 6
 
 
-@pytest.fixture
-def admin(deployment: Deployment) -> AdminClient:
-    return AdminClient(connection(deployment.settings))
-
-
-def _done(futures: Mapping[str, Future[Any]]) -> None:
-    for future in futures.values():
-        future.result()
-
-
 # --- Made anew ---------------------------------------------------------------------------------
 
 
 def test_runs_that_span_a_topic_made_anew_are_whole_and_settled_once(
-    deployment: Deployment, admin: AdminClient
+    deployment: Deployment,
 ) -> None:
     *open_run, finish = runs(1, 1)
     last = runs(0, 1)[-1]
@@ -43,7 +28,7 @@ def test_runs_that_span_a_topic_made_anew_are_whole_and_settled_once(
         await_settled(deployment, worker, 1)
         worker.wait_until(lambda: deployment.lag() == 0, "the end of the lag")
         assert worker.stop() == 0, worker.log
-    _make_anew(admin, deployment)
+    deployment.make_anew(deployment.names.topic(RUN_EVENTS))
     deployment.send([finish, last])
 
     with deployment.running("worker", "--rebuild") as worker:
@@ -52,13 +37,6 @@ def test_runs_that_span_a_topic_made_anew_are_whole_and_settled_once(
         assert worker.stop() == 0, worker.log
     rows = _distinct(deployment, RUN_OUTCOMES, "run_id")
     assert [row["outcome"] for row in rows] == ["paired", "paired"]
-
-
-def _make_anew(admin: AdminClient, deployment: Deployment) -> None:
-    name = deployment.names.topic(RUN_EVENTS)
-    [wanted] = (each for each in wanted_topics(deployment.settings) if each.topic == name)
-    _done(admin.delete_topics([name], operation_timeout=WAIT_SECONDS))
-    _done(admin.create_topics([wanted], operation_timeout=WAIT_SECONDS))
 
 
 def _distinct(deployment: Deployment, topic: Topic, key: str) -> list[dict[str, Any]]:

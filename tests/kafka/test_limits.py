@@ -2,21 +2,14 @@
 
 from collections import Counter
 
-import orjson
 import pytest
 
 from schemas.topics import RUN_EVENTS, RUN_OUTCOMES
 from tests.conftest import Pairstream
-from tests.kafka.services import Deployment
+from tests.kafka.services import Deployment, Record, records
 from tests.streams.histories import IDLE, attempted, finished, proposed, started
 
 pytestmark = pytest.mark.kafka
-
-Record = tuple[bytes | None, bytes | None]
-
-
-def records(events: list[dict[str, object]]) -> list[Record]:
-    return [(str(event["run_id"]).encode(), orjson.dumps(event)) for event in events]
 
 
 def reasons(deployment: Deployment) -> dict[str, tuple[str, str]]:

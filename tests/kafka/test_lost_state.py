@@ -1,22 +1,17 @@
 """The state is lost, or the topics are others: refused, and made anew by `worker --rebuild`."""
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
-from pairstream.cluster import Cluster, apply_topics
-from schemas.clients import connection
 from schemas.topics import PAIRS, RUN_EVENTS, RUN_OUTCOMES
 from tests.conftest import Pairstream
-from tests.kafka.services import Deployment
-from tests.kafka.test_limits import records
+from tests.kafka.deaths import KILLED
+from tests.kafka.services import TAKEN_OVER, Deployment, records
 from tests.streams.histories import CRASHED, attempted, finished, ok, proposed, started
 
 pytestmark = pytest.mark.kafka
 
-TAKEN_OVER = "partitions_taken_over"
 REFUSED = "pairstream worker --rebuild"
 RUNS = 30
-KILLED = -9
 
 
 def first_half(run_id: str) -> list[dict[str, object]]:
@@ -39,17 +34,6 @@ def work(deployment: Deployment, events: list[dict[str, object]], *flags: str) -
         assert worker.stop() == 0, worker.log
 
 
-def make_anew(deployment: Deployment, topic: str) -> None:
-    """Delete a topic and create it again."""
-    admin = AdminClient(connection(deployment.settings))
-    admin.delete_topics([topic])[topic].result()
-    cluster = Cluster(deployment.settings)
-    for _ in range(1000):
-        if topic not in cluster.partitions():
-            break
-    list(apply_topics(cluster, deployment.settings))
-
-
 def halves_done(deployment: Deployment) -> list[str]:
     """Runs of which the first half is in the state; others are settled."""
     runs = [f"run-{number}" for number in range(RUNS)]
@@ -68,7 +52,7 @@ def test_lost_state_is_refused_and_made_anew_from_the_events(
     deployment: Deployment, pairstream: Pairstream
 ) -> None:
     runs = halves_done(deployment)
-    make_anew(deployment, deployment.names.state_changelog)
+    deployment.make_anew(deployment.names.state_changelog)
     refuse(deployment)
 
     with deployment.running("worker", "--rebuild", crash_point="rebuild.state_written") as half:
@@ -103,11 +87,11 @@ def test_events_topic_that_was_made_anew_is_refused_and_read_from_its_beginning(
     if is_running:
         with deployment.running("worker") as worker:
             worker.await_log(TAKEN_OVER)
-            make_anew(deployment, deployment.names.topic(RUN_EVENTS))
+            deployment.make_anew(deployment.names.topic(RUN_EVENTS))
             assert worker.await_end() == 1
             assert REFUSED in worker.log
     else:
-        make_anew(deployment, deployment.names.topic(RUN_EVENTS))
+        deployment.make_anew(deployment.names.topic(RUN_EVENTS))
     refuse(deployment)
 
     events = [event for run in ("new-1", "new-2") for event in first_half(run) + second_half(run)]

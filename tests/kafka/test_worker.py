@@ -11,23 +11,17 @@ from schemas import dead_letters
 from schemas.topics import PAIRS, RUN_EVENTS, RUN_OUTCOMES, SCORED_ROWS
 from tests.apache_kafka import PASSWORD, USER, ApacheKafka
 from tests.conftest import Pairstream
-from tests.kafka.services import Deployment, Service
+from tests.kafka.services import TAKEN_OVER, Deployment, Record, Service, records
 from tests.streams.histories import CRASHED, attempted, finished, ok, proposed, started
 
 pytestmark = pytest.mark.kafka
 
-Record = tuple[bytes | None, bytes | None]
-
-TAKEN_OVER = "partitions_taken_over"
-
 
 def runs(first: int, count: int) -> list[Record]:
     """Records of whole mixed runs: one pair and one outcome each."""
-    return [
-        (event["run_id"].encode(), orjson.dumps(event))
-        for number in range(first, first + count)
-        for event in _a_run(f"run-{number}")
-    ]
+    return records(
+        event for number in range(first, first + count) for event in _a_run(f"run-{number}")
+    )
 
 
 def _a_run(run_id: str) -> list[dict[str, Any]]:

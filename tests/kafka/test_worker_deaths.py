@@ -1,13 +1,12 @@
 """A worker that dies twice in a row at the same step, at each of its steps."""
 
-import orjson
 import pytest
 
 from schemas.topics import PAIRS, RUN_OUTCOMES
 from tests.conftest import Pairstream
 from tests.crash_points import crash_points
 from tests.kafka.deaths import die_at
-from tests.kafka.services import Deployment
+from tests.kafka.services import Deployment, records
 from tests.streams.histories import CRASHED, attempted, finished, ok, proposed, started
 
 pytestmark = pytest.mark.kafka
@@ -29,7 +28,7 @@ def test_worker_that_dies_twice_when_it_has_asked_for_expiries_settles_each_run_
 ) -> None:
     runs = [f"run-{number}" for number in range(8)]
     events = [event for run in runs for event in halves(run)[0]]
-    deployment.send([(str(e["run_id"]).encode(), orjson.dumps(e)) for e in events])
+    deployment.send(records(events))
     for _ in range(DEATHS):
         die_at(deployment, "expiry.sent", run_timeout_seconds="1")
     with deployment.running("worker", run_timeout_seconds="1") as worker:
@@ -61,14 +60,14 @@ def test_worker_that_dies_twice_in_a_row_at_each_step_loses_nothing(
             events += first
             waiting += second
             runs += 1
-        deployment.send([(str(e["run_id"]).encode(), orjson.dumps(e)) for e in events])
+        deployment.send(records(events))
 
     for point in crash_points("worker."):
         for _ in range(DEATHS):
             send_more()
             die_at(deployment, point)
     send_more()
-    deployment.send([(str(e["run_id"]).encode(), orjson.dumps(e)) for e in waiting])
+    deployment.send(records(waiting))
     with deployment.running("worker") as worker:
         worker.wait_until(lambda: deployment.lag() == 0, "the end of the lag")
         assert worker.stop() == 0, worker.log
