@@ -78,20 +78,20 @@ class Cluster:
             )
         return {name: found[name] for name in names}
 
-    def describe(self, topic: str) -> Source:
-        """A topic with its identity.
+    def describe(self, *topics: str) -> list[Source]:
+        """Topics with their identities, in this order.
 
-        Raises: PairstreamError when it is missing or the brokers do not tell it.
+        Raises: PairstreamError when one is missing or the brokers do not tell it.
         """
-        partitions = self.require(topic)[topic]
+        partitions = self.require(*topics)
 
-        def ask() -> tuple[str, str]:
-            described = self._admin.describe_topics(TopicCollection([topic]))[topic].result()
-            cluster = self._admin.describe_cluster().result()
-            return str(cluster.cluster_id), str(described.topic_id)
+        def ask() -> list[Source]:
+            told = self._admin.describe_topics(TopicCollection(list(topics)))
+            cluster_id = str(self._admin.describe_cluster().result().cluster_id)
+            ids = {name: str(each.result().topic_id) for name, each in told.items()}
+            return [Source(cluster_id, name, ids[name], partitions[name]) for name in topics]
 
-        cluster_id, topic_id = retried(ask, failure=f"the brokers do not tell what {topic} is")
-        return Source(cluster_id, topic, topic_id, partitions)
+        return retried(ask, failure=f"the brokers do not tell what {', '.join(topics)} is")
 
     def create(self, topics: list[NewTopic]) -> None:
         """Raises: PairstreamError with the broker's reason."""
@@ -179,8 +179,9 @@ class Cluster:
 
 def describe_worker_source(cluster: Cluster, names: Names) -> bytes:
     """The topics that a worker reads: equal bytes for the same ones. Raises: PairstreamError."""
-    topics = (RUN_EVENTS, GARBLE_REQUESTS)
-    return msgspec.json.encode([cluster.describe(names.topic(topic)) for topic in topics])
+    return msgspec.json.encode(
+        cluster.describe(names.topic(RUN_EVENTS), names.topic(GARBLE_REQUESTS))
+    )
 
 
 def lag(ranges: Ranges, positions: Mapping[int, int]) -> int:

@@ -139,7 +139,7 @@ def _trainer(
         return TrainerFacts(None, None, None)
     note = None
     if data.source is not None:
-        if data.source == cluster.describe(topic):
+        if [data.source] == cluster.describe(topic):
             return TrainerFacts("segments", lag(ranges[topic], data.positions), None)
         note = f"the data directory was filled from another topic ({data.source.topic})"
     shown = _positions(cluster.committed(names.trainer_group), topic)

@@ -111,10 +111,7 @@ def rebuild_from_events(
     """
     reader = TopicReader(settings, source.topic, source.partitions)
     _limit(reader, since, None)
-    folded = {
-        number: Partition(extended=settings.pairing_extended, run_max_bytes=settings.run_max_bytes)
-        for number in range(source.partitions)
-    }
+    folded = {number: Partition.by(settings) for number in range(source.partitions)}
     garbler = GARBLERS[settings.garbler]
     memory_ms = int(WorkerSettings().settled_run_memory_seconds * 1000)
 

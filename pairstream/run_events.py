@@ -20,6 +20,7 @@ from schemas.events import (
     StrategyProposed,
     parse_event,
 )
+from schemas.settings import WorkerSettings
 from streams.partition import Effects, Partition
 
 TEXT_WIDTH = 60
@@ -81,12 +82,11 @@ class Fate(Struct, frozen=True):
 
 
 def fold_events(
-    records: Iterable[EventRecord], *, memory_ms: int, run_max_bytes: int
+    records: Iterable[EventRecord], settings: WorkerSettings
 ) -> tuple[list[Folded], dict[int, Partition]]:
-    """Each record in the order of its partition; `memory_ms`: how long settled runs are known."""
-    partitions: dict[int, Partition] = defaultdict(
-        lambda: Partition(extended=False, run_max_bytes=run_max_bytes)
-    )
+    """Each record in the order of its partition, by the workers' settings."""
+    memory_ms = int(settings.settled_run_memory_seconds * 1000)
+    partitions: dict[int, Partition] = defaultdict(lambda: Partition.by(settings))
     folded = []
     for record in records:
         runs = partitions[record.partition]

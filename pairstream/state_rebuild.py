@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import cast
 
-import msgspec
 from confluent_kafka import TopicPartition
 
 from pairstream.cluster import Cluster, describe_worker_source
@@ -22,11 +21,10 @@ from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
 from schemas.retries import retried
 from schemas.settings import WorkerSettings
-from schemas.source import Source
 from schemas.topics import RUN_EVENTS, Names
 from streams.changelog import StateReader
 from streams.partition import Partition
-from streams.state import MARKER, MIGRATE, SOURCE_KEY, event_key, split_key, widened
+from streams.state import MARKER, SOURCE_KEY, event_key, remade, split_key
 
 PROGRESS_EVERY = 100_000
 LOOK_SECONDS = 0.5
@@ -50,11 +48,12 @@ def rebuild_state(settings: WorkerSettings, *, partitions: int, progress: Progre
     reader = StateReader(clients.reader(settings, group=names.worker_app), names.state_changelog)
     with closing(reader):
         old = reader.state(set(range(partitions)))
-    remade = _remade(old, source)
-    for topic in remade:
+    written = {state[SOURCE_KEY][0] for state in old.values() if SOURCE_KEY in state}
+    anew = {topic for before in written for topic in remade(source, before)}
+    for topic in anew:
         _rewind(settings, cluster, names, topic)
     events = names.topic(RUN_EVENTS)
-    if events in remade:
+    if events in anew:
         new = {partition: _kept(state) for partition, state in old.items()}
         whence = f"the old state, since {events} was made anew"
     else:
@@ -75,21 +74,6 @@ def _await_no_worker(cluster: Cluster, names: Names, seconds: float) -> None:
         if time.monotonic() > deadline:
             raise PairstreamError(f"{names.worker_app} has members: stop all workers first")
         time.sleep(LOOK_SECONDS)
-
-
-def _remade(old: Mapping[int, Mapping[bytes, tuple[bytes, int]]], source: bytes) -> set[str]:
-    """Topics that are others than those that the state is of.
-
-    Raises: PairstreamError where one has got more partitions.
-    """
-    topics = {each.topic: each for each in msgspec.json.decode(source, type=list[Source])}
-    remade = set()
-    for before in {state[SOURCE_KEY][0] for state in old.values() if SOURCE_KEY in state}:
-        if wider := widened(source, before):
-            raise PairstreamError(f"{', '.join(wider)} got more partitions: {MIGRATE}")
-        told = msgspec.json.decode(before, type=list[Source])
-        remade |= {each.topic for each in told if topics[each.topic] != each}
-    return remade
 
 
 def _rewind(settings: WorkerSettings, cluster: Cluster, names: Names, topic: str) -> None:
@@ -130,12 +114,7 @@ def _fold(
     lows = {partition: low for partition, (low, _) in reader.ranges.items()}
     reader.restrict({p: (lows[p], max(lows[p], end)) for p, end in ends.items()})
     states: dict[int, State] = {partition: {} for partition in ends}
-    runs = {
-        partition: Partition(
-            extended=settings.pairing_extended, run_max_bytes=settings.run_max_bytes
-        )
-        for partition in ends
-    }
+    runs = {partition: Partition.by(settings) for partition in ends}
     for count, message in enumerate(reader.read(), 1):
         partition, offset = cast("int", message.partition()), cast("int", message.offset())
         record = (message.key(), message.value(), offset)

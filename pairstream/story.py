@@ -109,10 +109,7 @@ def _read_events(
 ) -> tuple[list[EventFacts], Fate, list[Letter]]:
     """Its events with what became of them, and the dead letters that are none of them."""
     found = records.events()
-    memory_ms = int(settings.settled_run_memory_seconds * 1000)
-    folded, partitions = fold_events(
-        found, memory_ms=memory_ms, run_max_bytes=settings.run_max_bytes
-    )
+    folded, partitions = fold_events(found, settings)
     committed = records.committed()
     topic = Names(settings.topic_prefix).topic(RUN_EVENTS)
     places = {(topic, record.partition, record.offset) for record in found}

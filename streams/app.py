@@ -95,9 +95,7 @@ class WorkerApp:
         table.read_state = reader.state
         table.read_committed = lambda ours: reader.committed(table.source, ours)
         table.describe_source = self._describe_source
-        table.new_partition = lambda: Partition(
-            extended=settings.pairing_extended, run_max_bytes=settings.run_max_bytes
-        )
+        table.new_partition = lambda: Partition.by(settings)
         table.now_ms = self.clock.now_ms
         table.failed = self.failed
         self.faust.tables.add(table)

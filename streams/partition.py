@@ -10,11 +10,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Self
 
 from schemas.errors import InvalidRecord
 from schemas.events import INVALID_EVENT, Event, RunExpired, RunFinished, parse_event
 from schemas.rows import Row, SettledBy, encode
-from schemas.settings import RUN_MAX_BYTES
+from schemas.settings import RUN_MAX_BYTES, PairingSettings
 from schemas.topics import (
     GARBLE_REQUESTS,
     MAX_ROW_BYTES,
@@ -108,6 +109,11 @@ class Partition:
         self.open: OrderedDict[str, OpenRun] = OrderedDict()
         self.settled: OrderedDict[str, tuple[Marker, int]] = OrderedDict()
         self._touched: dict[str, OpenRun] = {}
+
+    @classmethod
+    def by(cls, settings: PairingSettings) -> Self:
+        """Worker, rebuilding and replay fold by the same settings, or they would not agree."""
+        return cls(extended=settings.pairing_extended, run_max_bytes=settings.run_max_bytes)
 
     def apply(
         self, records: Iterable[tuple[bytes | None, bytes | None, int]], *, now_ms: int

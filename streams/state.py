@@ -95,18 +95,22 @@ def check_source(source: bytes, found: bytes | None, committed: int) -> None:
 
 def check_same_topics(source: bytes, before: bytes) -> None:
     """Raises: PairstreamError where topics were made anew or got partitions since `before`."""
-    if source == before:
-        return
-    if wider := widened(source, before):
-        raise PairstreamError(f"{', '.join(wider)} got more partitions: {MIGRATE}")
-    raise PairstreamError(f"the topics were made anew since the state was written: {REMEDY}")
+    if source != before and remade(source, before):
+        raise PairstreamError(f"the topics were made anew since the state was written: {REMEDY}")
 
 
-def widened(source: bytes, before: bytes) -> list[str]:
-    """The same topics as before that have other counts of partitions."""
-    counts = {topic.topic_id: topic.partitions for topic in _decode_source(before)}
-    return [
+def remade(source: bytes, before: bytes) -> set[str]:
+    """Topics that are others than before, under the same names.
+
+    Raises: PairstreamError where one is the same and has another count of partitions.
+    """
+    now, then = _decode_source(source), _decode_source(before)
+    counts = {topic.topic_id: topic.partitions for topic in then}
+    wider = [
         topic.topic
-        for topic in _decode_source(source)
+        for topic in now
         if counts.get(topic.topic_id, topic.partitions) != topic.partitions
     ]
+    if wider:
+        raise PairstreamError(f"{', '.join(wider)} got more partitions: {MIGRATE}")
+    return {topic.topic for topic in {*now} ^ {*then}}

@@ -53,7 +53,7 @@ def command(
         fraction = like.settings["eval_fraction"]
     names = Names(pairing.topic_prefix)
     topic = names.topic(PAIRS if source == "pairs" else RUN_EVENTS)
-    described = Cluster(pairing).describe(topic)
+    [described] = Cluster(pairing).describe(topic)
     if source == "pairs":
         summary = rebuild_from_pairs(
             pairing, described, out, eval_fraction=fraction, since=since, like=like,

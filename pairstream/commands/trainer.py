@@ -43,7 +43,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     names = Names(settings.topic_prefix)
     cluster = Cluster(settings)
     cluster.require(names.topic(PAIRS), names.topic(TRAININGS), names.dead_letters(PAIRS))
-    source = cluster.describe(names.topic(PAIRS))
+    [source] = cluster.describe(names.topic(PAIRS))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

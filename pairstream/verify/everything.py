@@ -64,7 +64,7 @@ def _shown(cluster: Cluster, names: Names) -> dict[int, int]:
 
 
 def _is_of_this_topic(cluster: Cluster, names: Names, files: DataFiles) -> bool:
-    described = cluster.describe(names.topic(PAIRS))
+    [described] = cluster.describe(names.topic(PAIRS))
     return files.source is not None and files.source.source == described
 
 

@@ -181,7 +181,7 @@ class Deployment:
 
     def take_in(self) -> None:
         """Write segments of the pairs that are new, one for each partition that has some."""
-        open_source(self.data, self.cluster.describe(self.names.topic(PAIRS)))
+        open_source(self.data, *self.cluster.describe(self.names.topic(PAIRS)))
         self.data.segments.mkdir(parents=True, exist_ok=True)
         positions = next_offsets(list_segments(self.data.segments))
         opened: dict[int, OpenSegment] = {}
@@ -202,7 +202,7 @@ class Deployment:
         segments = uncut(list_segments(self.data.segments), parent)
         paths = [self.data.segments / segment.path for segment in segments]
         lines = sorted(line for path in paths for line in path.read_bytes().splitlines(True))
-        source = self.cluster.describe(self.names.topic(PAIRS))
+        [source] = self.cluster.describe(self.names.topic(PAIRS))
         return cut_dataset(
             self.data, segments, lines, parent=parent, source=source, eval_fraction=0.0
         )
