@@ -234,6 +234,11 @@ DEFECTS = (
         _SURROUNDINGS + "fetch_that_waits_for_its_next_try_does_not_break_off_a_stop",
     ),
     Defect(
+        "no takeover",
+        "a rebalance that overtakes another may leave partitions that nobody takes over (FS#175)",
+        _STATE + "partitions_that_nobody_takes_over_end_the_worker",
+    ),
+    Defect(
         "former leader",
         "who leads a partition no more is asked for its position for five minutes (aiokafka)",
         "tests/faust/test_positions.py::test_"
