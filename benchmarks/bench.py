@@ -93,6 +93,10 @@ class Bench:
         """So many events at full scale."""
         return Load(self.scaled(events), self.options.recorded, interleaved)
 
+    def whole_load(self, events: int, *, interleaved: int = 1) -> Load:
+        """So many events at any scale."""
+        return Load(events, self.options.recorded, interleaved)
+
     def scaled(self, count: int) -> int:
         return max(1, round(count * self.options.scale))
 

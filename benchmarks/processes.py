@@ -32,23 +32,27 @@ class Process:
         return self._process.pid
 
     @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
     def said_at(self, event: str) -> float:
         """Seconds since 1970 at which it said this for the first time; waits for it."""
-        self.wait_until(lambda: self._said(event) is not None, f"it said {event!r}")
-        said = self._said(event)
-        assert said is not None
-        return datetime.fromisoformat(said["timestamp"]).timestamp()
+        self.wait_until(lambda: any(self.said(event)), f"it said {event!r}")
+        first = next(self.said(event))
+        return datetime.fromisoformat(first["timestamp"]).timestamp()
 
-    def _said(self, event: str) -> dict[str, Any] | None:
+    def said(self, event: str) -> Iterator[dict[str, Any]]:
+        """What it has said of this until now, oldest first."""
         for line in self.log.splitlines():
             if event in line and line.startswith("{"):
                 said: dict[str, Any] = json.loads(line)
                 if said.get("event") == event:
-                    return said
-        return None
+                    yield said
 
     def wait_until(self, holds: Callable[[], bool], what: str) -> None:
         """Raises: RuntimeError with the end of its log, when it ends before or it takes long."""
@@ -111,3 +115,9 @@ def output_of(command: Sequence[str], environment: Mapping[str, str], *, check: 
     if check and done.returncode:
         raise RuntimeError(f"{' '.join(command[:4])} failed: {done.stderr[-3000:]}")
     return done.stdout
+
+
+def probe(name: str, *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
+    """The JSON that a module of `benchmarks.probes` writes, in a process of its own."""
+    command = (sys.executable, "-m", f"benchmarks.probes.{name}", *map(str, arguments))
+    return json.loads(output_of(command, environment or {}))

@@ -7,6 +7,7 @@ Writes the seconds from the assignment to the last record.
 
 import sys
 import time
+from collections.abc import Iterator
 
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
@@ -14,7 +15,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 BATCH = 500
 
 
-def read(servers: str, topic: str, partitions: int, records: int) -> float:
+def records_of(servers: str, topic: str, partitions: int, records: int) -> Iterator[bytes]:
+    """The values of so many records."""
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
@@ -24,15 +26,20 @@ def read(servers: str, topic: str, partitions: int, records: int) -> float:
         }
     )
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(partitions)])
-    started, left = time.monotonic(), records
+    left = records
     while left > 0:
         for message in consumer.consume(BATCH, timeout=0.1):
             if message.error() is None:
-                orjson.loads(message.value())
+                yield message.value()
                 left -= 1
-    seconds = time.monotonic() - started
     consumer.close()
-    return seconds
+
+
+def read(servers: str, topic: str, partitions: int, records: int) -> float:
+    begun = time.monotonic()
+    for value in records_of(servers, topic, partitions, records):
+        orjson.loads(value)
+    return time.monotonic() - begun
 
 
 if __name__ == "__main__":
