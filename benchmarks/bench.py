@@ -2,6 +2,7 @@
 
 import itertools
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -42,11 +43,12 @@ class Row:
 class Bench:
     """One run of the benchmarks: one node of Apache Kafka, started when it is first needed."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, kafka: ApacheKafka | None = None) -> None:
+        """`kafka`: a node that runs already."""
         self.options = options
         self._stack = ExitStack()
         self._numbers = itertools.count(1)
-        self._kafka: ApacheKafka | None = None
+        self._kafka = kafka
         self._folder: Path | None = None
         self.is_warm = False
 
@@ -80,7 +82,7 @@ class Bench:
         """Topics of their own within the block."""
         made = Deployment(
             self.kafka.bootstrap_servers,
-            f"bench{next(self._numbers)}.",
+            f"bench-{uuid.uuid4().hex[:8]}.",
             self.new_folder(),
             partitions=partitions,
         )

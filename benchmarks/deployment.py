@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from benchmarks.load import Event
 from benchmarks.processes import PAIRSTREAM, Process, output_of, running
 from pairstream.cluster import Cluster, apply_topics, wanted_topics
 from schemas import clients
+from schemas.retries import retried
 from schemas.settings import TopicSettings
-from schemas.topics import RUN_EVENTS, RUN_OUTCOMES, Names, Topic
+from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, RUN_OUTCOMES, Names, Topic
 
 PARTITIONS = 4
-LOOK_SECONDS = 0.02
-LIMIT_SECONDS = 300.0
+IDLE_LOOK_SECONDS = 0.1
+ANSWER_SECONDS = 10.0
+ACKNOWLEDGED_SECONDS = 300.0
 
 TAKEN_OVER = "partitions_taken_over"
 
@@ -70,7 +72,7 @@ class Deployment:
             sent += 1
             size += len(value)
             runs.add(key)
-        if left := producer.flush(LIMIT_SECONDS):
+        if left := producer.flush(ACKNOWLEDGED_SECONDS):
             raise RuntimeError(f"{left} records of the load were not acknowledged")
         return Fed(sent, len(runs), size)
 
@@ -100,13 +102,23 @@ class Deployment:
     def watch(self, topic: Topic = RUN_OUTCOMES) -> "Watch":
         return Watch(self, topic)
 
-    def lag(self, topic: Topic = RUN_EVENTS) -> int:
-        """Records that the workers have not committed."""
-        cluster = Cluster(self.settings)
-        name = self.names.topic(topic)
-        committed = cluster.committed(self.names.worker_app)
-        ranges = cluster.ranges(cluster.require(name))[name]
-        return sum(end - committed.get((name, p), 0) for p, (_, end) in ranges.items())
+    def count(self, topic: Topic) -> int:
+        """Records that stand in a topic now."""
+        with closing(self.watch(topic)) as watch:
+            return watch.count()
+
+    def await_idle(self, worker: Process) -> None:
+        """Wait until the workers, of which this is one, have committed all that there is."""
+        with ExitStack() as stack:
+            watches = [
+                stack.enter_context(closing(Watch(self, topic, group=self.names.worker_app)))
+                for topic in (RUN_EVENTS, GARBLE_REQUESTS)
+            ]
+            worker.wait_until(
+                lambda: all(watch.lag() == 0 for watch in watches),
+                "everything was committed",
+                look_seconds=IDLE_LOOK_SECONDS,
+            )
 
     def remove(self) -> None:
         """Delete its topics."""
@@ -117,15 +129,31 @@ class Deployment:
 
 
 class Watch:
-    """Counts a topic's records by its ends."""
+    """Counts a topic's records by its ends, and those that a group has not committed."""
 
-    def __init__(self, deployment: Deployment, topic: Topic) -> None:
-        self._consumer = Consumer(clients.reader(deployment.settings, group="watch"))
+    def __init__(self, deployment: Deployment, topic: Topic, *, group: str = "watch") -> None:
+        self._consumer = Consumer(clients.reader(deployment.settings, group=group))
         name = deployment.names.topic(topic)
         self._places = [TopicPartition(name, p) for p in range(deployment.settings.partitions)]
 
     def count(self) -> int:
-        return sum(self._consumer.get_watermark_offsets(p, timeout=10)[1] for p in self._places)
+        return sum(self._end(place) for place in self._places)
+
+    def lag(self) -> int:
+        """Of the group; it is not joined."""
+        committed = retried(
+            lambda: self._consumer.committed(self._places, timeout=ANSWER_SECONDS),
+            failure="the broker does not tell what is committed",
+        )
+        done = sum(max(0, place.offset) for place in committed)
+        return self.count() - done
+
+    def _end(self, place: TopicPartition) -> int:
+        _, end = retried(
+            lambda: self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS),
+            failure="the broker does not tell where a topic ends",
+        )
+        return int(end)
 
     def reached_at(self, count: int, process: Process) -> float:
         """Seconds since 1970 at which so many records stood there; waits for them.
@@ -139,15 +167,6 @@ class Watch:
         self._consumer.close()
 
 
-def await_that(holds: Callable[[], bool], what: str) -> None:
-    """Raises: RuntimeError when it does not come to hold."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not holds():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{what}: not within {LIMIT_SECONDS} s")
-        time.sleep(LOOK_SECONDS)
-
-
 def _produce(producer: Producer, topic: str, key: bytes, value: bytes) -> bool:
     """False while the queue is full."""
     try:
@@ -155,7 +174,3 @@ def _produce(producer: Producer, topic: str, key: bytes, value: bytes) -> bool:
     except BufferError:
         return False
     return True
-
-
-def settings_as_flags(values: Mapping[str, str]) -> list[str]:
-    return [part for name, value in values.items() for part in (f"--{name}", value)]

@@ -11,10 +11,9 @@ import orjson
 from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
 from benchmarks.bench import Bench, Row
-from benchmarks.deployment import TAKEN_OVER, Deployment, await_that
+from benchmarks.deployment import TAKEN_OVER, Deployment
 from benchmarks.load import Event
 from benchmarks.report import Goal, Measured, percentile
-from benchmarks.timing import is_idle
 from schemas import clients
 from schemas.topics import PAIRS, RUN_EVENTS
 
@@ -95,9 +94,9 @@ def measure(bench: Bench) -> Measured:
         receiver.start()
         sender.start()
         sender.join()
-        await_that(lambda: is_idle(deployment), "the worker committed everything")
+        deployment.await_idle(worker)
         arrived = receiver.end()
-        pairs = deployment.watch(PAIRS).count()
+        pairs = deployment.count(PAIRS)
         worker.stop()
         holds = deployment.verified()
     measured = Measured(

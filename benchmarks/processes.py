@@ -54,7 +54,9 @@ class Process:
                 if said.get("event") == event:
                     yield said
 
-    def wait_until(self, holds: Callable[[], bool], what: str) -> None:
+    def wait_until(
+        self, holds: Callable[[], bool], what: str, *, look_seconds: float = LOOK_SECONDS
+    ) -> None:
         """Raises: RuntimeError with the end of its log, when it ends before or it takes long."""
         deadline = time.monotonic() + WAIT_SECONDS
         while not holds():
@@ -62,7 +64,7 @@ class Process:
                 raise RuntimeError(f"a process ended before {what}: {self.log[-3000:]}")
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{what}: not within {WAIT_SECONDS} s: {self.log[-3000:]}")
-            time.sleep(LOOK_SECONDS)
+            time.sleep(look_seconds)
 
     def kill(self) -> None:
         """SIGKILL, as a machine that dies."""

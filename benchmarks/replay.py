@@ -50,15 +50,21 @@ def pairs_of(load: Load) -> Iterator[Event]:
 
 def _one(deployment: Deployment, name: str, topic: Topic, fed: Fed, out: Path) -> Figures:
     bare = bare_seconds(deployment, fed.events, topic)
-    begun = time.monotonic()
-    output_of((*PAIRSTREAM, "replay", "--from", name, "--out", str(out)), deployment.environment)
-    seconds = time.monotonic() - begun
+    seconds = replay_seconds(deployment, name, out)
     return {
         f"{name}_bare": fed.events / bare,
         f"{name}_replay": fed.events / seconds,
         f"{name}_of_bare": ratio(bare, seconds),
         f"{name}_seconds": seconds,
     }
+
+
+def replay_seconds(deployment: Deployment, name: str, out: Path) -> float:
+    """From the start of the command to its end."""
+    begun = time.monotonic()
+    command = (*PAIRSTREAM, "replay", "--from", name, "--out", str(out))
+    output_of(command, deployment.environment)
+    return time.monotonic() - begun
 
 
 def _judge(rebuilt: list[DatasetManifest], pairs: Fed) -> dict[str, bool]:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from benchmarks.bench import Bench, Row
-from benchmarks.deployment import TAKEN_OVER, Deployment, await_that
+from benchmarks.deployment import TAKEN_OVER, Deployment
 from benchmarks.load import Event, one_run
 from benchmarks.processes import probe
 from benchmarks.report import Figures, Goal, Measured
-from benchmarks.timing import is_idle, warm_up
+from benchmarks.timing import warm_up
 from schemas.topics import RUN_OUTCOMES
 
 RUNS = 100_000
@@ -25,7 +25,7 @@ def measure(bench: Bench) -> Measured:
         deployment.fill(opened_runs(runs))
         measured = Measured(facts={"open_runs": runs})
         with deployment.worker() as worker:
-            await_that(lambda: is_idle(deployment), "the worker committed everything")
+            deployment.await_idle(worker)
             worker.kill()
         for number in range(bench.options.turns):
             measured.turns.append(bench.told(_restart(deployment, number)))
@@ -34,7 +34,7 @@ def measure(bench: Bench) -> Measured:
         deployment.fill(finish_of(number) for number in last)
         with deployment.worker() as worker:
             worker.said_at(TAKEN_OVER)
-            await_that(lambda: is_idle(deployment), "the worker committed everything")
+            deployment.await_idle(worker)
             worker.stop()
         measured.correctness["verify_holds"] = deployment.verified()
     return measured
@@ -70,6 +70,7 @@ def _restart(deployment: Deployment, number: int) -> Figures:
         "first_row_seconds": ended - begun,
         "process_start_seconds": starting - begun,
         "join_and_restore_seconds": taken_over - starting,
+        "fold_and_write_seconds": ended - taken_over,
         "changelog_records": restored["records"],
         "records_per_second": restored["records"] / restored["seconds"],
         "read_seconds": restored["read_seconds"],

@@ -1,17 +1,16 @@
 """How long the bare loop and the worker take over what stands in a topic."""
 
 import sys
-import time
 from contextlib import closing
 from dataclasses import dataclass
 
 from benchmarks.bench import Bench
-from benchmarks.deployment import TAKEN_OVER, Deployment, Fed, await_that
+from benchmarks.deployment import TAKEN_OVER, Deployment, Fed
 from benchmarks.load import Load
 from benchmarks.machine import cpu_seconds
 from benchmarks.processes import Process, output_of
 from benchmarks.report import Figures, ratio
-from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, Topic
+from schemas.topics import RUN_EVENTS, Topic
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,9 @@ def settle_all(bench: Bench, deployment: Deployment, runs: int) -> Taken:
         before = _cpu(bench, worker)
         ended = outcomes.reached_at(runs, worker)
         after = _cpu(bench, worker)
-        await_that(lambda: is_idle(deployment), "the worker committed everything")
+        deployment.await_idle(worker)
         worker.stop()
     return Taken(ended - begun, after[0] - before[0], after[1] - before[1])
-
-
-def is_idle(deployment: Deployment) -> bool:
-    """Whether the workers have committed all that there is."""
-    return deployment.lag() + deployment.lag(GARBLE_REQUESTS) == 0
 
 
 def beside_bare(bench: Bench, deployment: Deployment, fed: Fed) -> Figures:
@@ -78,10 +72,3 @@ def warm_up(bench: Bench, load: Load) -> None:
 
 def _cpu(bench: Bench, worker: Process) -> tuple[float, float]:
     return cpu_seconds(worker.pid), cpu_seconds(bench.kafka.pid)
-
-
-def wall_seconds(command: tuple[str, ...], environment: dict[str, str]) -> float:
-    """A command from its start to its end."""
-    begun = time.monotonic()
-    output_of(command, environment)
-    return time.monotonic() - begun

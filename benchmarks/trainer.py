@@ -38,7 +38,7 @@ def take_in(bench: Bench) -> Measured:
     known = bench.scaled(KNOWN_IDS)
     with bench.deployment() as deployment:
         settle_all(bench, deployment, deployment.fill(load).runs)
-        pairs = deployment.watch(PAIRS).count()
+        pairs = deployment.count(PAIRS)
         measured = Measured(facts={"load": load.name, "pairs": pairs, "known_ids": known})
         bench.say(f"making an index of {known:,} ids")
         index = _index_of(bench.new_folder(), known)

@@ -5,18 +5,15 @@ outcome in its topic; the bare loop's stops when it has parsed the last event. S
 events: rates are compared, and rows over the same events.
 """
 
-from collections.abc import Iterator
 from contextlib import closing
 
 from benchmarks.bench import Bench, Row
-from benchmarks.deployment import Deployment, await_that
 from benchmarks.load import Load
 from benchmarks.peers.frameworks import PEERS, Peer
 from benchmarks.peers.job import READY, ROW_TOPICS
 from benchmarks.report import Goal, Measured, ratio
 from benchmarks.rows import expected, found
 from benchmarks.timing import beside_bare, warm_up
-from schemas.topics import Topic
 
 EVENTS = 240_000
 PEER_EVENTS = 16_000
@@ -81,17 +78,11 @@ def _peer_turn(bench: Bench, peer: Peer, load: Load) -> tuple[float, bool]:
         with closing(deployment.watch()) as outcomes, deployment.running(peer.command()) as process:
             begun = process.said_at(READY)
             ended = outcomes.reached_at(fed.runs, process)
-            await_that(
-                lambda: all(count >= wanted[topic].count for topic, count in _counts(deployment)),
+            process.wait_until(
+                lambda: all(deployment.count(topic) >= wanted[topic].count for topic in ROW_TOPICS),
                 "all rows stood there",
             )
         return fed.events / (ended - begun), found(deployment) == wanted
-
-
-def _counts(deployment: Deployment) -> Iterator[tuple[Topic, int]]:
-    for topic in ROW_TOPICS:
-        with closing(deployment.watch(topic)) as rows:
-            yield topic, rows.count()
 
 
 ROWS = (
