@@ -25,17 +25,17 @@ def measure(bench: Bench) -> Measured:
         turn: Figures = {}
         with bench.deployment() as deployment:
             for way in WAYS:
-                turn |= {f"{way}_{name}": value for name, value in _one(bench, deployment, way)}
+                found = _one(bench, deployment, way)
+                turn |= {f"{way}_{name}": value for name, value in found.items()}
         measured.turns.append(bench.told(turn))
     return measured
 
 
-def _one(bench: Bench, deployment: Deployment, way: str) -> Iterator[tuple[str, float]]:
-    """Figures with the broker and, of a process that knew it, without."""
+def _one(bench: Bench, deployment: Deployment, way: str) -> Figures:
+    """With the broker and, of a process that knew it, without."""
     spool = bench.new_folder() if way == "spool" else ""
-    command = [sys.executable, "-m", "benchmarks.probes.record", str(EVENTS), str(spool)]
     with subprocess.Popen(
-        command,
+        [sys.executable, "-m", "benchmarks.probes.record", str(EVENTS), str(spool)],
         env=os.environ | deployment.environment,
         cwd=ROOT,
         stdin=subprocess.PIPE,
@@ -44,14 +44,13 @@ def _one(bench: Bench, deployment: Deployment, way: str) -> Iterator[tuple[str, 
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        yield from told.items()
+        told: Figures = json.loads(process.stdout.readline())
         with _stopped(bench):
             process.stdin.write("\n")
             process.stdin.flush()
             without = json.loads(process.stdout.readline())
             process.kill()
-        yield from ((f"stopped_{name}", value) for name, value in without.items())
+    return told | {f"stopped_{name}": value for name, value in without.items()}
 
 
 @contextmanager

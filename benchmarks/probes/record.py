@@ -6,8 +6,9 @@ import json
 import sys
 import time
 
+from benchmarks.load import PARTS
 from benchmarks.report import percentile
-from pairstream_client import Prompts, Publisher, RunRecorder
+from pairstream_client import Publisher, RunRecorder
 
 ATTEMPTS_A_RUN = 100
 CODE = "x = 1\n" * 166
@@ -34,7 +35,7 @@ def main(events: int, spool: str) -> None:
 def _record(publisher: Publisher, events: int) -> list[int]:
     """Nanoseconds of each attempt's recording."""
     part = [{"role": "user", "content": "Free some space. " * 8}]
-    prompts = Prompts(part, part, part, part)
+    prompts = dict.fromkeys(PARTS, part)
     taken: list[int] = []
     while len(taken) < events:
         with RunRecorder(prompts, publisher=publisher) as run:
