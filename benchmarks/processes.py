@@ -66,6 +66,9 @@ class Process:
                 raise RuntimeError(f"{what}: not within {WAIT_SECONDS} s: {self.log[-3000:]}")
             time.sleep(look_seconds)
 
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """SIGKILL, as a machine that dies."""
         if self._process.poll() is None:
