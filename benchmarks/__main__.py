@@ -7,6 +7,7 @@ measured is not correct; a goal that a busy machine misses is only told.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
@@ -87,9 +88,7 @@ def _write(folder: Path, row: dict[str, Any]) -> None:
 
 
 def _draw(folder: Path) -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("matplotlib") is None:
         print("no pictures: matplotlib is not installed (pip install --group bench)")
         return
     from benchmarks.plots import draw_all

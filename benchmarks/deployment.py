@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -145,7 +146,7 @@ class Watch:
             lambda: self._consumer.committed(self._places, timeout=ANSWER_SECONDS),
             failure="the broker does not tell what is committed",
         )
-        done = sum(max(0, place.offset) for place in committed)
+        done: int = sum(max(0, place.offset) for place in committed)
         return self.count() - done
 
     def _end(self, place: TopicPartition) -> int:
@@ -153,7 +154,7 @@ class Watch:
             lambda: self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS),
             failure="the broker does not tell where a topic ends",
         )
-        return int(end)
+        return cast("int", end)
 
     def reached_at(self, count: int, process: Process) -> float:
         """Seconds since 1970 at which so many records stood there; waits for them.

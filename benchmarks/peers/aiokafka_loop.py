@@ -6,6 +6,8 @@ as its users write it down. It is spared what restoring it would take.
 
 import asyncio
 import os
+from collections.abc import Awaitable, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
@@ -28,9 +30,10 @@ class Worker:
         self._written: dict[bytes, int] = {}
         self._ready = Ready()
 
-    async def work(self, records: list[object]) -> None:
+    async def work(self, records: Sequence[Any]) -> None:
         self._ready()
-        sent, touched = [], {}
+        sent: list[Awaitable[object]] = []
+        touched: dict[bytes, int] = {}
         for record in records:
             key, value = record.key, record.value
             events = self._runs.setdefault(key, [])
@@ -43,11 +46,12 @@ class Worker:
         await asyncio.gather(*sent)
         await asyncio.gather(*[await each for each in self._changes(touched)])
 
-    def _changes(self, touched: dict[bytes, int]) -> list[object]:
+    def _changes(self, touched: dict[bytes, int]) -> list[Awaitable[Awaitable[object]]]:
         """One record for each event that is not written yet; none for runs within one batch."""
-        changes = []
+        changes: list[Awaitable[Awaitable[object]]] = []
         for key, partition in touched.items():
             events, written = self._runs.get(key), self._written.pop(key, 0)
+            new: list[tuple[int, bytes | None]]
             if events is None:
                 new = [(place, None) for place in range(written)]
             else:

@@ -39,7 +39,7 @@ ready = Ready()
 
 
 @app.agent(events)
-async def settle_runs(stream: faust.StreamT) -> None:
+async def settle_runs(stream: faust.StreamT[bytes]) -> None:
     async for key, value in stream.items():
         ready()
         run_id = key.decode()
