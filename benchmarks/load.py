@@ -5,7 +5,7 @@ Pure: the same arguments give the same bytes.
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ Json = dict[str, Any]
 
 SYNTHETIC_RUNS = 100
 SYNTHETIC_ATTEMPTS = 6
+# Scores of attempts, again and again.
+MIXED, FIRST_TIME, NEVER = (1.0, 0.0, 0.0), (1.0,), (0.0,)
+
 PARTS = ("system_plist", "basic_env_plist", "special_egc_req_plist", "strat_code_req_plist")
 
 
@@ -70,7 +73,7 @@ def interleave(runs: Iterable[RunEvents], width: int) -> Iterator[Event]:
 
 
 def one_run(run_id: str, attempts: int) -> RunEvents:
-    """A made-up run of so many attempts."""
+    """A made-up run of so many attempts, a third of which succeed."""
     return _encoded(made_up(run_id, attempts))
 
 
@@ -94,11 +97,16 @@ def _recorded(path: Path) -> list[list[Json]]:
 
 
 def _synthetic() -> list[list[Json]]:
-    return [made_up(f"run-{number}", SYNTHETIC_ATTEMPTS) for number in range(SYNTHETIC_RUNS)]
+    """As many work first time, and as many never, as of recorded ones."""
+    patterns = {0: FIRST_TIME, 1: FIRST_TIME, 2: FIRST_TIME, 3: NEVER}
+    return [
+        made_up(f"run-{number}", SYNTHETIC_ATTEMPTS, patterns.get(number % 20, MIXED))
+        for number in range(SYNTHETIC_RUNS)
+    ]
 
 
-def made_up(run_id: str, attempts: int) -> list[Json]:
-    """One strategy, of whose attempts every third succeeds."""
+def made_up(run_id: str, attempts: int, scores: Sequence[float] = MIXED) -> list[Json]:
+    """One strategy; the attempts' scores go round."""
     base = {"run_id": run_id, "time": "2026-11-01T00:00:00Z"}
     message = [{"role": "user", "content": f"Task of {run_id}: " + "free some space. " * 8}]
     lines = "\n".join(f"value_{line} = {line} * size_of({run_id!r})" for line in range(22))
@@ -106,7 +114,7 @@ def made_up(run_id: str, attempts: int) -> list[Json]:
         {
             **base, "type": "code.attempted", "strategy_id": "s-1", "attempt": attempt,
             "code": f"{lines}\nprint({attempt})", "compiled": True, "ran": True,
-            "score": float(attempt % 3 == 0),
+            "score": scores[attempt % len(scores)],
         }
         for attempt in range(1, attempts + 1)
     ]  # fmt: skip

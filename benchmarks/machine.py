@@ -2,11 +2,14 @@
 
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import confluent_kafka
+
+from tests.apache_kafka import HEAP
 
 PACKAGES = (
     "pairstream", "confluent-kafka", "aiokafka", "faust-streaming", "msgspec", "orjson"
@@ -19,10 +22,12 @@ def describe_machine(kafka_home: Path) -> dict[str, Any]:
         "cpu": _cpu_model(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": platform.platform(),
+        "broker": {"nodes": 1, "java_options": HEAP},
         "versions": {
             "python": platform.python_version(),
             "librdkafka": confluent_kafka.libversion()[0],
             "kafka": kafka_version(kafka_home),
+            "java": _java_version(),
             **{name: _version(name) for name in PACKAGES},
         },
     }
@@ -38,6 +43,11 @@ def kafka_version(home: Path) -> str | None:
     for jar in sorted((home / "libs").glob("kafka-server-[0-9]*.jar")):
         return jar.stem.removeprefix("kafka-server-")
     return None
+
+
+def _java_version() -> str:
+    told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=True)
+    return told.stderr.splitlines()[0]
 
 
 def _cpu_model() -> str:

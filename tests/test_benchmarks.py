@@ -1,6 +1,7 @@
 """The benchmarks: their arithmetic, their loads, and a guard against getting much slower."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 
 from benchmarks.bench import Bench, Options
 from benchmarks.catalogue import ROWS
-from benchmarks.load import Load, interleave
+from benchmarks.load import Load, interleave, tiles
+from benchmarks.peers.job import rows_of
 from benchmarks.replay import replay_seconds
 from benchmarks.report import Goal, Measured, document, judge, medians, percentile, ratio, table
 from benchmarks.rows import Rows, expected
 from benchmarks.timing import bare_seconds, beside_bare
-from schemas.topics import RUN_OUTCOMES
+from schemas.topics import PAIRS, RUN_OUTCOMES
 from tests.apache_kafka import ApacheKafka
 
 AT_LEAST, AT_MOST = Goal("rate", "at least", 0.8), Goal("wait", "at most", 20, "ms")
@@ -164,6 +166,15 @@ def test_load_holds_whole_runs_with_ids_and_code_of_their_own() -> None:
     assert {run[-1]["type"] for run in runs} == {"run.finished"}
     assert len(set(codes)) == len(codes)
     assert expected(load)[RUN_OUTCOMES].count == len(runs)
+
+
+def test_made_up_runs_end_in_every_way_that_recorded_ones_do() -> None:
+    rows = [row for run in tiles(None, 900) for row in rows_of(value for _, value in run)]
+    outcomes = [orjson.loads(value) for topic, value in rows if topic is RUN_OUTCOMES]
+    garblers = [orjson.loads(value)["garbler"] for topic, value in rows if topic is PAIRS]
+
+    assert Counter(outcome["reason"] for outcome in outcomes) == {None: 95, "never_succeeded": 5}
+    assert Counter(garblers) == {None: 80 * 4, "corrupt": 15 * 2}
 
 
 @given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 5))
