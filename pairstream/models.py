@@ -6,7 +6,6 @@ Reads only; the trainer may run.
 import difflib
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,11 +14,12 @@ from msgspec import Struct
 from schemas.errors import PairstreamError
 from trainer.archive import checksum_file
 from trainer.datasets import DatasetManifest, read_manifest
-from trainer.gate import FIGURES, Verdict
+from trainer.gate import FIGURES
 from trainer.latest import LATEST, Change, read_history, read_latest
 from trainer.layout import MANIFEST, DataDir
 from trainer.publishing import archive_of
 from trainer.training_manifest import TrainingManifest, read_training
+from trainer.verdict import Verdict
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):
@@ -173,7 +173,9 @@ def _dataset(data: DataDir, name: str) -> DatasetManifest | None:
 def _recipe(manifest: TrainingManifest) -> dict[str, Any]:
     """What it was trained with: the script's own account where it gives one."""
     figures = manifest.figures or {}
-    told = {name: figures[name] for name in ("arguments", "versions", "device") if name in figures}
+    told: dict[str, Any] = {
+        name: figures[name] for name in ("arguments", "versions", "device") if name in figures
+    }
     given = {"base_model": manifest.base_model, "image_tag": manifest.image_tag}
     if "arguments" not in told:
         told["arguments"] = " ".join(manifest.arguments)

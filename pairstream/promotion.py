@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from pairstream.cluster import ANSWER_SECONDS, Cluster
-from pairstream.models import resolve
+from pairstream.models import Model
 from schemas.errors import PairstreamError
 from schemas.rows import TrainingStep, TrainingStepName
 from schemas.settings import KafkaSettings
@@ -47,7 +47,7 @@ def rollback_target(data: DataDir) -> str:
 
 def change_latest(
     data: DataDir,
-    training_id: str,
+    model: Model,
     what: Literal["promoted", "rolled_back"],
     why: str | None,
     outbox: Outbox | None,
@@ -56,8 +56,8 @@ def change_latest(
 
     Raises: PairstreamError; what it says of `latest` is how it stands.
     """
-    name = resolve(data, training_id)
-    manifest = verify_model(data.models, name)
+    manifest, name = model.manifest, model.manifest.training_id
+    verify_model(data.models, manifest)
     before = change_by_user(data.models, name, what, why)
     if outbox is not None:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from schemas.errors import InvalidSettings, PairstreamError
 from schemas.settings import ENVIRONMENT_PREFIX, SECRETS
-from trainer.gate import Check
+from trainer.verdict import Check
 
 LOG = "gate.log"
 

@@ -7,29 +7,24 @@ from trainer.archive import checksum_file
 from trainer.datasets import file_sha256
 from trainer.layout import MANIFEST
 from trainer.publishing import archive_of
-from trainer.training_manifest import TrainingManifest, read_training
+from trainer.training_manifest import TrainingManifest
 
 
-def published_ids(models: Path) -> list[str]:
-    """Trainings that succeeded and whose archive is complete, by name."""
-    names = (path.parent.name for path in models.glob(f"*/{MANIFEST}") if not path.parent.is_symlink())
-    return sorted(name for name in names if checksum_file(archive_of(models, name)).exists())
-
-
-def verify_model(models: Path, training_id: str) -> TrainingManifest:
+def verify_model(models: Path, manifest: TrainingManifest) -> None:
     """Hold the archive against its checksum, and the folder's files against the manifest.
 
     Raises: PairstreamError that says what is wrong; nothing damaged is to be served.
     """
-    manifest = read_training(models / training_id)
-    if training_id not in published_ids(models) or manifest is None:
-        raise PairstreamError(f"{training_id} is no published model: see `pairstream models list`")
+    training_id = manifest.training_id
     packed = archive_of(models, training_id)
+    if not checksum_file(packed).exists():
+        raise PairstreamError(
+            f"{training_id} is not published yet: {packed.name} has no .sha256 beside it"
+        )
     told = checksum_file(packed).read_text().partition(" ")[0]
     _check(packed, told, "its .sha256 says")
     for name, digest in manifest.files.items():
         _check(models / training_id / name, digest, f"{MANIFEST} says")
-    return manifest
 
 
 def _check(path: Path, sha256: str, whose: str) -> None:

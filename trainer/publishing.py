@@ -9,12 +9,13 @@ import structlog
 from schemas.crash_points import crash_point
 from schemas.rows import TrainingStepName
 from trainer.archive import archive, checksum_file
-from trainer.gate import Verdict, judge
+from trainer.gate import judge
 from trainer.gate_command import ask_command
 from trainer.latest import promote_by_gate
 from trainer.launcher import Plan
 from trainer.layout import MANIFEST
 from trainer.training_manifest import MADE, TrainingManifest
+from trainer.verdict import Verdict
 
 log = structlog.get_logger()
 
@@ -51,7 +52,7 @@ def publish(models: Path, manifest: TrainingManifest, on_step: OnStep) -> None:
         digest = archive(models / training_id, (*MADE, MANIFEST), packed)
         log.info("model_archived", archive=str(packed), sha256=digest)
     crash_point("training.archived")
-    step = manifest.step_of_gate
+    step = manifest.gate_step
     why = manifest.gate.told if manifest.gate else "it was trained before there was a gate"
     if step == "promoted" and not promote_by_gate(models, training_id, why):
         return

@@ -10,9 +10,9 @@ from schemas.errors import PairstreamError
 from schemas.rows import TrainingStepName
 from trainer.archive import files_in
 from trainer.datasets import DatasetManifest, file_sha256
-from trainer.gate import Verdict
 from trainer.launcher import Ended, Plan
 from trainer.layout import MANIFEST, sync_file, write_durably
+from trainer.verdict import Verdict
 
 RESULT, METRICS, LOG, ADAPTER = "result.json", "metrics.jsonl", "training.log", "adapter"
 MADE = (ADAPTER, METRICS, LOG, RESULT)
@@ -79,7 +79,7 @@ class TrainingManifest(msgspec.Struct, frozen=True, kw_only=True):
         return self.exit_code == 0
 
     @property
-    def step_of_gate(self) -> TrainingStepName:
+    def gate_step(self) -> TrainingStepName:
         """One that was never judged ended before there was a gate, and is as good as passed."""
         return "promoted" if self.gate is None or self.gate.passed else "refused"
 

@@ -29,7 +29,7 @@ def test_a_training_that_succeeds_leaves_manifest_archive_and_latest(bench: Benc
     }  # fmt: skip
     assert bench.request.archive.is_file()
     assert (bench.request.models / "latest").resolve() == bench.folder.resolve()
-    assert [step for step, _ in bench.steps] == ["requested", "started", "succeeded"]
+    assert [step for step, _ in bench.steps] == ["requested", "started", "promoted", "succeeded"]
     assert bench.request.is_done()
     assert f"trained {bench.request.dataset} base" in (bench.folder / "training.log").read_text()
 

@@ -125,7 +125,7 @@ def _settle(deployment: Damageable) -> None:
 
 
 def _train(deployment: Damageable, dataset: DatasetManifest) -> None:
-    for step in ("requested", "started", "succeeded"):
+    for step in ("requested", "started", "promoted", "succeeded"):
         tell_step(deployment, TRAINING, step, dataset)
     write_ended_training(deployment.data, TRAINING, dataset.name, exit_code=0, why=None)
     folder = deployment.data.models / TRAINING
