@@ -28,10 +28,10 @@ class Changed(Struct, frozen=True):
     before: str | None
 
 
-def reach_topic(settings: KafkaSettings, *, wait_seconds: float = ANSWER_SECONDS) -> Outbox:
+def reach_topic(settings: KafkaSettings, *, wait_seconds: float | None = None) -> Outbox:
     """Where changes are told. Raises: PairstreamError when no broker answers or it is missing."""
     topic = Names(settings.topic_prefix).topic(TRAININGS)
-    Cluster(settings).require(topic, wait_seconds=wait_seconds)
+    Cluster(settings).require(topic, wait_seconds=wait_seconds or ANSWER_SECONDS)
     return Outbox(settings)
 
 

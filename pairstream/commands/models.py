@@ -182,10 +182,15 @@ def _confirm(model: "Model", *, yes: bool) -> None:
     told = f"the gate refused {name} ({printable(verdict.told)})"
     if yes:
         click.echo(told)
-    elif sys.stdin.isatty():
+    elif is_terminal():
         click.confirm(f"{told}. Make it the latest all the same?", abort=True)
     else:
         raise PairstreamError(f"{told}: --yes promotes it all the same")
+
+
+def is_terminal() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty()
 
 
 def _outbox(settings: DatasetSettings, *, no_event: bool) -> "Outbox | None":
