@@ -63,10 +63,9 @@ def _tell(settings: TrainingSettings, training_id: str, step: Any, dataset: Any,
 
     try:
         outbox = reach_topic(settings, wait_seconds=ANSWER_SECONDS)
+        outbox.step(training_id, step, dataset, why)
     except PairstreamError as error:
         click.echo(f"not told in the topic of trainings: {error}", err=True)
-        return
-    outbox.step(training_id, step, dataset, why)
 
 
 def _directory_id(data: Any) -> str:

@@ -146,11 +146,11 @@ def test_a_gate_that_is_off_lets_all_pass(dataset: Path) -> None:
 @pytest.mark.usefixtures("stand_in")
 def test_a_gate_of_ones_own_decides_by_its_exit_code(dataset: Path) -> None:
     env = {"PAIRSTREAM_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    look = "import os, sys; sys.exit(f'saw {sorted(os.listdir(sys.argv[1]))[0]}')"
+    look = "import os, sys; sys.exit('adapter' in os.listdir(sys.argv[1]) and 'it is there')"
     command = shlex.join([sys.executable, "-c", look])
     done = trained(dataset, env, result=PASSING, flags=("--gate-command", command))
 
-    assert "dpo-ds-000001: refused (command: saw adapter)" in done.stdout
+    assert "dpo-ds-000001: refused (command: it is there)" in done.stdout
     assert read_latest(DataDir(dataset.parents[1]).models) is None
 
 
