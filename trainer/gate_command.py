@@ -97,7 +97,12 @@ def _last_line(log: Path) -> str | None:
         file.seek(max(0, log.stat().st_size - TAIL_BYTES))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
     said = [line for line in lines if line]
-    return said[-1][:REASON_CHARACTERS] if said else None
+    return _harmless(said[-1][:REASON_CHARACTERS]) if said else None
+
+
+def _harmless(text: str) -> str:
+    """It may quote what an agent wrote, and is shown on terminals."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _without_secrets() -> dict[str, str]:

@@ -36,6 +36,7 @@ def ask(
         ("raise SystemExit(7)", False, 7, "exit code 7"),
         ("import os; os.kill(os.getpid(), 9)", False, -9, "exit code -9"),
         ("print('x' * 100_000)", True, 0, "x" * 200),
+        ("print('\\x1b[2Jgone')", True, 0, "?[2Jgone"),
         ("import sys; sys.stdout.buffer.write(b'\\xff bad')", True, 0, "\ufffd bad"),
     ],
 )

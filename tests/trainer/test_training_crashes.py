@@ -23,7 +23,7 @@ from tests.trainer.stand_in import make_base_model, publish, stand_in_context
 from tests.trainer.trainings_driver import FileOutbox
 from tests.trainer.waiting import wait_for
 from trainer import training
-from trainer.latest import read_history, read_latest
+from trainer.latest import change_by_user, read_history, read_latest
 from trainer.training_manifest import read_training
 from trainer.trainings import Trainings
 
@@ -94,6 +94,25 @@ def test_what_the_gate_refused_is_kept_and_never_latest_wherever_the_trainer_is_
     assert_told(tmp_path, "refused")
     assert read_latest(tmp_path / "models") is None
     assert read_history(tmp_path / "models") == []
+
+
+@pytest.mark.parametrize("point", ["training.latest", "training.gate_told"])
+def test_what_a_user_changed_before_the_trainer_came_back_stays(point: str, tmp_path: Path) -> None:
+    make_base_model(tmp_path / "base")
+    publish(tmp_path, make_pairs(3))
+    models = publish(tmp_path, make_pairs(3, mark="s"), first=4).models
+
+    assert train(tmp_path, crash_at=f"{point}:2") == -signal.SIGKILL
+    assert read_latest(models) == "dpo-ds-000002"
+    told = (tmp_path / "steps").read_text().splitlines()
+    change_by_user(models, "dpo-ds-000001", "rolled_back", "it loops")
+    assert train(tmp_path) == 0
+
+    assert read_latest(models) == "dpo-ds-000001"
+    assert len(read_history(models)) == 3
+    assert (tmp_path / "steps").read_text().splitlines() == [
+        *told, "dpo-ds-000002 succeeded ds-000002"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("point", ["training.judged", "training.ended"])
