@@ -20,7 +20,7 @@ FIGURES = "gate"
 # Of each two tensors of an adapter one starts at zero, and moves by the first step.
 LEAST_MOVED = 0.5
 
-# What the likelihood of a chosen token keeps at least, as a mean over the tokens.
+# What a token of the chosen side keeps at least of its likelihood, in the geometric mean.
 KEPT_LIKELIHOOD = 0.99
 
 # Half and double tell a change of manners from a new habit; a few tokens are luck where texts are
@@ -49,7 +49,8 @@ class Figures(Struct, frozen=True):
     """One model on the held-out pairs; null where no number came.
 
     `accuracy`: share of pairs whose chosen side has the higher log-probability. `margin`: mean of
-    chosen less rejected. `chosen_logps`: mean log-probability of a token of the chosen side.
+    chosen less rejected. `chosen_logps`: log-probability of a token of the chosen side, as a mean of
+    the pairs' means.
     """
 
     accuracy: float | None = None
