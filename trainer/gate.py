@@ -49,8 +49,8 @@ class Figures(Struct, frozen=True):
     """One model on the held-out pairs; null where no number came.
 
     `accuracy`: share of pairs whose chosen side has the higher log-probability. `margin`: mean of
-    chosen less rejected. `chosen_logps`: log-probability of a token of the chosen side, as a mean of
-    the pairs' means.
+    chosen less rejected. `chosen_logps`: log-probability of a token of the chosen side, the mean
+    of the pairs' means.
     """
 
     accuracy: float | None = None
