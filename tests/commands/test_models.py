@@ -19,7 +19,7 @@ from schemas.errors import PairstreamError
 from schemas.rows import TrainingStep
 from tests.commands.deployment import NOW, Deployment, write_ended_training
 from tests.conftest import Pairstream
-from tests.trainer.judged import BETTER, GOOD
+from tests.trainer.judged import GOOD, WORSE
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import publish
 from tests.trainer.told import told_steps
@@ -32,7 +32,6 @@ from trainer.training_manifest import MADE, read_training, write_training
 
 FIRST, SECOND, THIRD = "dpo-ds-000001", "dpo-ds-000002", "dpo-ds-000003"
 
-WORSE = replace(GOOD, candidate=replace(BETTER, margin=0.1))
 NO_BROKER = {"PAIRSTREAM_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
 
 
