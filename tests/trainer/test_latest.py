@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import PairstreamError
+from tests.streams.histories import MODEST
 from trainer import latest
 from trainer.latest import (
     Change,
@@ -66,6 +67,7 @@ def test_the_way_back(history: list[str], now: str | None, way: list[str]) -> No
 ids = st.sampled_from("abcd")
 
 
+@MODEST
 @given(st.lists(ids, min_size=1, max_size=12), st.integers(1, 12))
 def test_rollbacks_go_back_through_what_was_latest(promoted: list[str], times: int) -> None:
     """As the user's command does it, in terms of the history alone."""
