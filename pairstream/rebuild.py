@@ -1,8 +1,10 @@
 """Rebuilds a dataset from a topic, through the same functions as the live one."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -11,10 +13,10 @@ from confluent_kafka import Message
 
 from pairstream.reader import TopicReader
 from schemas.errors import InvalidRecord, PairstreamError
-from schemas.rows import Pair, encode, parse_pair
-from schemas.settings import PairingSettings, WorkerSettings
+from schemas.rows import GarbleRequest, Pair, encode, parse_pair
+from schemas.settings import GarblingSettings, PairingSettings, WorkerSettings
 from schemas.source import Source
-from streams.garbling import GARBLERS, garbled_pair
+from streams.garblers import open_garblers
 from streams.partition import Partition
 from trainer.datasets import (
     DatasetManifest,
@@ -28,6 +30,9 @@ from trainer.segments import OpenSegment, Segment
 
 PAIRS_A_SPOOL = 10_000
 PROGRESS_EVERY = 100_000
+
+# Requests that `corrupt` gets at once.
+GARBLED_AT_ONCE = 1000
 
 Progress = Callable[[int, int], None]
 
@@ -97,7 +102,7 @@ def rebuild_from_pairs(
 
 
 def rebuild_from_events(
-    settings: PairingSettings,
+    settings: GarblingSettings,
     source: Source,
     out: Path,
     *,
@@ -107,12 +112,14 @@ def rebuild_from_events(
 ) -> str:
     """Fold the events again; runs that are open at the end give nothing.
 
+    With a model as the garbler its texts are sampled anew, and may be others than the live ones.
+
     Returns: a line for the user. Raises: PairstreamError.
     """
+    garbled = _Garbled(settings)
     reader = TopicReader(settings, source.topic, source.partitions)
     _limit(reader, since, None)
     folded = {number: Partition.by(settings) for number in range(source.partitions)}
-    garbler = GARBLERS[settings.garbler]
     memory_ms = int(WorkerSettings().settled_run_memory_seconds * 1000)
 
     def pairs() -> Iterator[Pair]:
@@ -122,13 +129,38 @@ def rebuild_from_events(
             record = (message.key(), message.value(), cast("int", message.offset()))
             for settlement in runs.apply([record], now_ms=now_ms).settlements:
                 yield from settlement.pairs
-                for request in settlement.garble_requests:
-                    yield garbled_pair(request, garbler)
+                yield from garbled.pairs(settlement.garble_requests)
                 runs.forget(now_ms - memory_ms)
+        yield from garbled.rest()
 
-    manifest = _write(out, pairs(), reader, source, eval_fraction)
+    with closing(garbled):
+        manifest = _write(out, pairs(), reader, source, eval_fraction)
     still_open = sum(len(runs.open) for runs in folded.values())
     return f"{_summary(manifest, out)}; {still_open} runs are not settled yet"
+
+
+class _Garbled:
+    """Completes pairs in batches, outside of any loop."""
+
+    def __init__(self, settings: GarblingSettings) -> None:
+        self._garblers = open_garblers(settings)
+        self._loop = asyncio.Runner()
+        self._waiting: list[GarbleRequest] = []
+
+    def pairs(self, requests: Iterable[GarbleRequest]) -> list[Pair]:
+        """Those that wait, once they are as many as the garbler likes."""
+        self._waiting.extend(requests)
+        if len(self._waiting) < (self._garblers.batch or GARBLED_AT_ONCE):
+            return []
+        return self.rest()
+
+    def rest(self) -> list[Pair]:
+        waiting, self._waiting = self._waiting, []
+        return self._loop.run(self._garblers.pairs(waiting))
+
+    def close(self) -> None:
+        self._loop.run(self._garblers.aclose())
+        self._loop.close()
 
 
 def _limit(reader: TopicReader, since: datetime | None, like: DatasetManifest | None) -> None:
