@@ -55,8 +55,8 @@ class Sampling:
 
     def __init__(self, model: Model) -> None:
         self.batch: int | None = WAVES * model.at_once
+        self.model = model
         self.stand_ins = StandIns()
-        self._model = model
         self._slots = asyncio.Semaphore(model.at_once)
         self._rest = Rest()
 
@@ -64,7 +64,7 @@ class Sampling:
         return await asyncio.gather(*map(self._pair, requests))
 
     async def aclose(self) -> None:
-        await self._model.aclose()
+        await self.model.aclose()
 
     async def _pair(self, request: GarbleRequest) -> Pair:
         try:
@@ -81,7 +81,7 @@ class Sampling:
             if self._rest.is_on:
                 raise NoSample("model_rests")
             try:
-                said = await self._model.sample(ask)
+                said = await self.model.sample(ask)
             except ModelFailed:
                 self._rest.failed()
                 raise

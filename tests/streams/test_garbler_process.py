@@ -33,17 +33,25 @@ def process(folder: Path, *, temperature: float = 2.0, seconds: float = PATIENT)
     return ModelProcess(folder, temperature=temperature, timeout_seconds=seconds)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def loop() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as runner:
         yield runner
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(tiny_model: Path, loop: asyncio.Runner) -> Iterator[ModelProcess]:
+    """Loaded once for all tests, and again behind one that ends it."""
     made = process(tiny_model)
     yield made
     loop.run(made.aclose())
+
+
+def of_the_same_child(model: ModelProcess, **settings: float) -> ModelProcess:
+    """With other settings; what ends the one's child ends the other's."""
+    other = process(Path(), **settings)
+    other.child = model.child
+    return other
 
 
 def pid_of(model: ModelProcess) -> int:
@@ -67,23 +75,27 @@ def await_end_of(pid: int) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def test_the_same_pair_gets_the_same_text_alone_and_among_others(
-    tiny_model: Path, loop: asyncio.Runner
-) -> None:
-    settings = GarblingSettings(
-        garbler="high_temperature", garbler_model=str(tiny_model), garbler_timeout_seconds=PATIENT
+def test_a_local_model_is_chosen_by_its_folder_and_not_loaded_yet(tiny_model: Path) -> None:
+    garblers = open_garblers(
+        GarblingSettings(garbler="high_temperature", garbler_model=str(tiny_model))
     )
-    requests = [garble_request(f"r-{number}") for number in range(6)]
-    together = open_garblers(settings)
-    assert isinstance(together, Sampling)
-    pairs = loop.run(together.pairs(requests))
-    [alone] = loop.run(together.pairs([requests[4]]))
-    loop.run(together.aclose())
-    another = open_garblers(settings)
-    [anew] = loop.run(another.pairs([requests[4]]))
-    loop.run(another.aclose())
 
-    assert together.stand_ins.reasons == {}
+    assert isinstance(garblers, Sampling)
+    assert isinstance(garblers.model, ModelProcess)
+    assert garblers.model.child is None
+
+
+def test_the_same_pair_gets_the_same_text_alone_and_among_others(
+    model: ModelProcess, loop: asyncio.Runner
+) -> None:
+    requests = [garble_request(f"r-{number}") for number in range(6)]
+    sampling = Sampling(model)
+    pairs = loop.run(sampling.pairs(requests))
+    [alone] = loop.run(sampling.pairs([requests[4]]))
+    loop.run(model.aclose())
+    [anew] = loop.run(sampling.pairs([requests[4]]))
+
+    assert sampling.stand_ins.reasons == {}
     assert pairs[4] == alone == anew
     assert len({pair.rejected[0].content for pair in pairs}) == len(pairs)
     assert {pair.garbler for pair in pairs} == {"high_temperature"}
@@ -104,8 +116,8 @@ def test_a_text_is_about_as_long_as_the_good_one(
 def test_no_control_token_is_sampled_and_no_prompt_is_too_long(
     model: ModelProcess, loop: asyncio.Runner
 ) -> None:
-    """Of 323 rows of the output layer 64 have no text; some would come among 900 tokens."""
-    ask = Ask([Message("user", "Empty the cache. " * 2000)], GOOD * 16, 7)
+    """Of 320 rows of the output layer 64 have no text: many would come among 300 tokens."""
+    ask = Ask([Message("user", "Empty the cache. " * 300)], GOOD * 6, 7)
 
     said = loop.run(model.sample(ask))
 
@@ -115,34 +127,28 @@ def test_no_control_token_is_sampled_and_no_prompt_is_too_long(
 
 
 def test_settings_of_the_models_own_do_not_count(
-    tiny_model: Path, tmp_path: Path, loop: asyncio.Runner
+    tiny_model: Path, tmp_path: Path, model: ModelProcess, loop: asyncio.Runner
 ) -> None:
-    """With top_k=1 or so small a top_p, every seed would give the same text."""
     greedy = tmp_path / "greedy"
     shutil.copytree(tiny_model, greedy)
     own = {"do_sample": True, "top_k": 1, "top_p": 0.01, "min_p": 0.9, "temperature": 0.01,
            "repetition_penalty": 9.0, "typical_p": 0.1, "max_new_tokens": 3}  # fmt: skip
     (greedy / "generation_config.json").write_text(json.dumps(own))
-    ours, theirs = process(tiny_model), process(greedy)
+    theirs = process(greedy)
 
-    for run_id in ("r-1", "r-2"):
-        ask = asked(run_id)
-        assert loop.run(theirs.sample(ask)) == loop.run(ours.sample(ask))
-    for each in (ours, theirs):
-        loop.run(each.aclose())
+    said = [loop.run(theirs.sample(asked(run_id))) for run_id in ("r-1", "r-2")]
+    loop.run(theirs.aclose())
+
+    assert said == [loop.run(model.sample(asked(run_id))) for run_id in ("r-1", "r-2")]
 
 
-def test_temperature_counts(tiny_model: Path, loop: asyncio.Runner) -> None:
-    cold, hot = process(tiny_model, temperature=0.001), process(tiny_model, temperature=5.0)
-    said = {
-        name: [loop.run(model.sample(asked(f"r-{number}"))) for number in range(3)]
-        for name, model in (("cold", cold), ("hot", hot))
-    }
-    for each in (cold, hot):
-        loop.run(each.aclose())
+def test_temperature_counts(model: ModelProcess, loop: asyncio.Runner) -> None:
+    loop.run(model.sample(asked()))
+    cold = of_the_same_child(model, temperature=1e-9)
+    hot = of_the_same_child(model, temperature=5.0)
 
-    assert len(set(said["cold"])) == 1
-    assert len(set(said["hot"])) == 3
+    assert len({loop.run(cold.sample(asked(f"r-{number}"))) for number in range(3)}) == 1
+    assert len({loop.run(hot.sample(asked(f"r-{number}"))) for number in range(3)}) == 3
 
 
 def test_messages_that_the_template_refuses_are_a_prompt_all_the_same(
@@ -177,22 +183,19 @@ def test_a_child_that_was_killed_is_replaced_by_one_that_says_the_same(
 
 
 def test_a_child_that_hangs_is_ended_and_replaced(
-    tiny_model: Path, loop: asyncio.Runner
+    model: ModelProcess, loop: asyncio.Runner
 ) -> None:
-    model = process(tiny_model)
     before = loop.run(model.sample(asked()))
     first = pid_of(model)
     os.kill(first, signal.SIGSTOP)
-    impatient = process(tiny_model, seconds=0.2)
-    impatient.child = model.child
+    impatient = of_the_same_child(model, seconds=0.2)
     with pytest.raises(ModelFailed, match="timed_out"):
         loop.run(impatient.sample(asked()))
-    model.child = impatient.child
-    assert model.child is None
-    assert not is_there(first)
 
+    assert impatient.child is None
+    assert not is_there(first)
+    model.child = None
     assert loop.run(model.sample(asked())) == before
-    loop.run(model.aclose())
 
 
 def test_a_child_whose_question_was_broken_off_answers_nobody_elses(
@@ -250,6 +253,7 @@ def test_a_child_knows_no_secret_and_may_ask_no_hub(
 ) -> None:
     monkeypatch.setenv("PAIRSTREAM_SASL_PASSWORD", "s3cret")
     monkeypatch.setenv("HF_TOKEN", "s3cret")
+    loop.run(model.aclose())
     loop.run(model.sample(asked()))
 
     environment = Path(f"/proc/{pid_of(model)}/environ").read_bytes()
