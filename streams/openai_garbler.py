@@ -90,6 +90,9 @@ class OpenAIModel:
                 follow_redirects=False, event_hooks={"response": [_limit]}
             ),
         )
+        # Named here: only then the client loads what it needs, which would stop the loop for
+        # seconds at the first request.
+        self._create = self._client.chat.completions.with_raw_response.create
 
     async def sample(self, ask: Ask) -> str:
         estimate = ask.tokens + ask.prompt_tokens
@@ -130,7 +133,7 @@ class OpenAIModel:
     async def _post(self, ask: Ask) -> bytes:
         """Every sampling setting is given, so that none comes from the server."""
         messages: Any = msgspec.to_builtins(ask.prompt)
-        answer = await self._client.chat.completions.with_raw_response.create(
+        answer = await self._create(
             model=self._model,
             messages=messages,
             n=1,

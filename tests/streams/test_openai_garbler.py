@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -332,3 +334,28 @@ def test_no_key_of_the_environment_goes_to_an_endpoint_of_ours(
 
     assert pair.garbler == "high_temperature"
     assert "of-another-server" not in str(desk.requests)
+
+
+LATE = """
+import asyncio, sys
+from schemas.settings import GarblingSettings
+from streams.garblers import open_garblers
+from tests.streams.asked import garble_request
+
+garblers = open_garblers(
+    GarblingSettings(garbler="high_temperature", garbler_url=sys.argv[1], garbler_model="served")
+)
+before = set(sys.modules)
+[pair] = asyncio.run(garblers.pairs([garble_request()]))
+print(pair.garbler, sorted(name for name in set(sys.modules) - before if name.startswith("openai")))
+"""
+
+
+def test_the_client_is_loaded_before_the_loop_runs() -> None:
+    """Else the first request would stop a worker's loop, for seconds on a busy machine."""
+    with serving(says(TEXT)) as desk:
+        done = subprocess.run(
+            [sys.executable, "-c", LATE, desk.url], capture_output=True, text=True, check=True
+        )
+
+    assert done.stdout.split(maxsplit=1) == ["high_temperature", "[]\n"]
