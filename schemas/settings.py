@@ -117,7 +117,7 @@ class GarblingSettings(PairingSettings, frozen=True, kw_only=True):
         float,
         Positive,
         Meta(description="Time for one text, retries included; then corrupt stands in."),
-    ] = 30.0
+    ] = 60.0
     garbler_concurrency: Annotated[
         int, Meta(ge=1, le=256, description="Requests to the endpoint at once.")
     ] = 4

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -26,6 +27,7 @@ from tests.streams.misbehaving import (
     serving,
     stops_half_way,
 )
+from tests.trainer.waiting import wait_for
 
 pytestmark = pytest.mark.kafka
 
@@ -174,7 +176,8 @@ def _check_pairs(deployment: Deployment) -> None:
 
 def _check_the_rest_copes(deployment: Deployment, pairstream: Pairstream) -> None:
     """`verify`, `explain`, the trainer and `replay` with rows of both kinds."""
-    pairstream("trainer", "--once", env={**deployment.environment, "PAIRSTREAM_LAUNCHER": "none"})
+    cut = {"PAIRSTREAM_LAUNCHER": "none", "PAIRSTREAM_TRIGGER_PAIRS": "60"}
+    pairstream("trainer", "--once", env={**deployment.environment, **cut})
     verified = pairstream("verify", "--json", env=deployment.environment, check=False)
     report: dict[str, Any] = orjson.loads(verified.stdout)
     assert [check for check in report["checks"] if check["findings"]] == []
@@ -198,6 +201,23 @@ def _check_the_rest_copes(deployment: Deployment, pairstream: Pairstream) -> Non
     for name in ("train.jsonl", "eval.jsonl"):
         again = (deployment.folder / "pairs" / name).read_bytes()
         assert again == (dataset / name).read_bytes()
+
+
+@pytest.mark.training
+def test_a_local_model_garbles_for_a_worker_and_ends_with_it(
+    deployment: Deployment, tiny_model: Path
+) -> None:
+    deployment.send(first_time_runs(0, 3))
+    settings = {"garbler": "high_temperature", "garbler_model": str(tiny_model)}
+    with deployment.running("worker", **settings, garbler_timeout_seconds="600") as worker:
+        worker.wait_until(lambda: len(pairs(deployment)) == 6, "six pairs")
+        loaded = next(line for line in worker.log.splitlines() if "garbler_model_loaded" in line)
+        child = Path(f"/proc/{orjson.loads(loaded)['pid']}")
+        assert child.exists()
+        assert worker.stop() == 0, worker.log
+
+    assert {pair.garbler for pair in pairs(deployment).values()} == {"high_temperature"}
+    wait_for(lambda: not child.exists(), "the end of the model's process")
 
 
 def test_a_garbler_without_a_model_ends_the_worker_with_what_to_do(

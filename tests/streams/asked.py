@@ -2,7 +2,8 @@
 
 from schemas.events import Message
 from schemas.rows import GarbleRequest, Pair, pair_id
-from streams.high_temperature import Ask, ask_for
+from streams.garbling import Garbled, ResponseKind
+from streams.high_temperature import HIGH_TEMPERATURE, Ask, ask_for, distance
 
 GOOD = "Empty the package cache, then look for large logs."
 
@@ -31,3 +32,11 @@ def garble_request(run_id: str = "r-1", good: str = GOOD) -> GarbleRequest:
 
 def asked(run_id: str = "r-1", good: str = GOOD) -> Ask:
     return ask_for(garble_request(run_id, good))
+
+
+def as_a_model_garbles(
+    prompt: list[Message], response: str, *, kind: ResponseKind, seed: str
+) -> Garbled:
+    """Stands for a model that made something of a response."""
+    text = response[2:] + response[:2]
+    return Garbled(text, HIGH_TEMPERATURE, distance(response, text))
