@@ -32,7 +32,7 @@ PAIRS_A_SPOOL = 10_000
 PROGRESS_EVERY = 100_000
 
 # Requests that `corrupt` gets at once.
-GARBLED_AT_ONCE = 1000
+GARBLED_AT_ONCE = 100
 
 Progress = Callable[[int, int], None]
 

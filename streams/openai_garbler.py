@@ -5,7 +5,7 @@ redirect is followed, so that prompts go nowhere else.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx2
@@ -76,7 +76,7 @@ class OpenAIModel:
         self._temperature = settings.garbler_temperature
         self._seconds = settings.garbler_timeout_seconds
         self._budget = Budget(settings.garbler_budget_tokens)
-        self._extra: dict[str, float] = EXPLICIT
+        self._extra: Mapping[str, float] = EXPLICIT
         # What the environment holds for another server must not go to this one.
         omitted = dict.fromkeys(("OpenAI-Organization", "OpenAI-Project"), openai.Omit())
         headers: Any = {**omitted, "Accept-Encoding": "identity"}
@@ -116,21 +116,19 @@ class OpenAIModel:
         await self._client.close()
 
     async def _say(self, ask: Ask) -> bytes:
+        extra = self._extra
         try:
-            return await self._post(ask)
+            return await self._post(ask, extra)
         except (openai.BadRequestError, openai.UnprocessableEntityError):
-            if not self._extra:
+            if not extra:
                 raise
-        self._extra, extra = {}, self._extra
-        try:
-            said = await self._post(ask)
-        except openai.APIError:
-            self._extra = extra  # they were not to blame
-            raise
-        log.info("garbler_endpoint_takes_only_fields_of_openai", left_out=sorted(extra))
+        said = await self._post(ask, {})
+        if self._extra:  # so they were to blame
+            self._extra = {}
+            log.info("garbler_endpoint_takes_only_fields_of_openai", left_out=sorted(extra))
         return said
 
-    async def _post(self, ask: Ask) -> bytes:
+    async def _post(self, ask: Ask, extra: Mapping[str, float]) -> bytes:
         """Every sampling setting is given, so that none comes from the server."""
         messages: Any = msgspec.to_builtins(ask.prompt)
         answer = await self._create(
@@ -143,7 +141,7 @@ class OpenAIModel:
             frequency_penalty=0.0,
             presence_penalty=0.0,
             max_tokens=ask.tokens,
-            extra_body=self._extra,
+            extra_body=extra,
         )
         return answer.http_response.content
 

@@ -208,8 +208,14 @@ def test_a_local_model_garbles_for_a_worker_and_ends_with_it(
     deployment: Deployment, tiny_model: Path
 ) -> None:
     deployment.send(first_time_runs(0, 3))
-    settings = {"garbler": "high_temperature", "garbler_model": str(tiny_model)}
-    with deployment.running("worker", **settings, garbler_timeout_seconds="600") as worker:
+    settings = {
+        "garbler": "high_temperature",
+        "garbler_model": str(tiny_model),
+        "garbler_timeout_seconds": "600",
+        # Until PyTorch is loaded a busy machine has little time for the worker.
+        "session_timeout_seconds": "60",
+    }
+    with deployment.running("worker", **settings) as worker:
         worker.wait_until(lambda: len(pairs(deployment)) == 6, "six pairs")
         loaded = next(line for line in worker.log.splitlines() if "garbler_model_loaded" in line)
         child = Path(f"/proc/{orjson.loads(loaded)['pid']}")

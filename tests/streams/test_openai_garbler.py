@@ -213,6 +213,24 @@ def test_an_endpoint_that_refuses_further_fields_is_asked_without_them_from_then
     assert ["top_k" in body for _, _, body in desk.requests] == [True, False, False, False]
 
 
+def test_requests_that_are_refused_together_are_all_asked_again() -> None:
+    together = threading.Barrier(3)
+
+    def picky_at_last(handler: Handler, body: Json) -> None:
+        """Refuses the first ones only when all are there."""
+        if "top_k" in body:
+            together.wait(PATIENT)
+        picky(handler, body)
+
+    requests = [garble_request(f"r-{number}") for number in range(3)]
+    with serving(picky_at_last) as desk, capture_logs() as logs:
+        pairs, _ = garble(desk, requests, garbler_concurrency=3)
+
+    assert [pair.garbler for pair in pairs] == ["high_temperature"] * 3
+    told = [line for line in logs if "only_fields_of_openai" in line["event"]]
+    assert [line["left_out"] for line in told] == [["min_p", "repetition_penalty", "top_k"]]
+
+
 def test_an_endpoint_that_refuses_one_prompt_gets_all_fields_for_the_next() -> None:
     requests = [garble_request(f"r-{number}") for number in range(2)]
     with serving(fails(400), fails(400), says(TEXT)) as desk:
