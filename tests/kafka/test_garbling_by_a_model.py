@@ -35,6 +35,9 @@ KEY = "sk-s3cret-of-ours"
 TEXT = "Sweep a quilted lantern, or shout at small barns twice. " * 8
 CODE = "import shutil\nshutil.rmtree('/var/cache/packages')\nprint('done')"
 
+# Nobody dies here, and what loads a model leaves a worker little time for a while.
+ON_A_BUSY_MACHINE = {"session_timeout_seconds": "60"}
+
 # A stop that waited for a garbled side would be ended hard, with another exit code.
 FOR_EVER = "3600"
 
@@ -59,6 +62,7 @@ def by_endpoint(desk: Desk, **settings: str) -> dict[str, str]:
         "garbler_url": desk.url,
         "garbler_model": "served",
         "garbler_api_key": KEY,
+        **ON_A_BUSY_MACHINE,
         **settings,
     }
 
@@ -212,8 +216,7 @@ def test_a_local_model_garbles_for_a_worker_and_ends_with_it(
         "garbler": "high_temperature",
         "garbler_model": str(tiny_model),
         "garbler_timeout_seconds": "600",
-        # Until PyTorch is loaded a busy machine has little time for the worker.
-        "session_timeout_seconds": "60",
+        **ON_A_BUSY_MACHINE,
     }
     with deployment.running("worker", **settings) as worker:
         worker.wait_until(lambda: len(pairs(deployment)) == 6, "six pairs")
@@ -223,7 +226,7 @@ def test_a_local_model_garbles_for_a_worker_and_ends_with_it(
         assert worker.stop() == 0, worker.log
 
     assert {pair.garbler for pair in pairs(deployment).values()} == {"high_temperature"}
-    wait_for(lambda: not child.exists(), "the end of the model's process")
+    wait_for(lambda: not child.exists())
 
 
 def test_a_garbler_without_a_model_ends_the_worker_with_what_to_do(
