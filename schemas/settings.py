@@ -76,7 +76,7 @@ class PairingSettings(KafkaSettings, frozen=True, kw_only=True):
         Meta(description="Also pair strategies, and first-time strategies in mixed runs."),
     ] = False
     garbler: Annotated[
-        Literal["corrupt"],
+        Literal["corrupt", "high_temperature"],
         Meta(description="What spoils a response where nothing was rejected."),
     ] = "corrupt"
     run_max_bytes: Annotated[
@@ -89,7 +89,52 @@ class PairingSettings(KafkaSettings, frozen=True, kw_only=True):
     ] = RUN_MAX_BYTES
 
 
-class WorkerSettings(PairingSettings, frozen=True, kw_only=True):
+class GarblingSettings(PairingSettings, frozen=True, kw_only=True):
+    """How the garbler `high_temperature` reaches its model."""
+
+    garbler_model: Annotated[
+        str | None,
+        Meta(
+            description="For high_temperature: a folder with a transformers model, or, with an "
+            "endpoint, its name there."
+        ),
+    ] = None
+    garbler_url: Annotated[
+        str | None,
+        Meta(description="An endpoint that answers as OpenAI's: http://127.0.0.1:8000/v1."),
+    ] = None
+    garbler_api_key_file: Annotated[
+        str | None, Meta(description="A file with the endpoint's key.")
+    ] = None
+    garbler_api_key: Annotated[
+        str | None, Meta(description="The key itself; by the environment or a file, never a flag.")
+    ] = None
+    garbler_temperature: Annotated[
+        float,
+        Meta(gt=0, le=100, description="2 is broken text, 1.5 half broken, 3 and more noise."),
+    ] = 2.0
+    garbler_timeout_seconds: Annotated[
+        float,
+        Positive,
+        Meta(description="Time for one text, retries included; then corrupt stands in."),
+    ] = 60.0
+    garbler_concurrency: Annotated[
+        int, Meta(ge=1, le=256, description="Requests to the endpoint at once.")
+    ] = 4
+    garbler_retries: Annotated[
+        int,
+        Meta(ge=0, le=10, description="Further tries of a request that the endpoint failed."),
+    ] = 2
+    garbler_budget_tokens: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="Tokens, of prompts and texts, that a worker asks of an endpoint in its "
+            "life; none: no limit."
+        ),
+    ] = None
+
+
+class WorkerSettings(GarblingSettings, frozen=True, kw_only=True):
     """The Faust app."""
 
     run_timeout_seconds: Annotated[
@@ -218,7 +263,7 @@ class TrainerSettings(TrainingSettings, frozen=True, kw_only=True):
 
 SETTINGS_CLASSES: tuple[type[Struct], ...] = (TopicSettings, WorkerSettings, TrainerSettings)
 
-SECRETS = frozenset({"sasl_password", "ssl_key_password"})
+SECRETS = frozenset({"sasl_password", "ssl_key_password", "garbler_api_key"})
 
 
 def known_settings() -> frozenset[str]:

@@ -272,6 +272,7 @@ READERS = {
     "KafkaSettings": "all",
     "TopicSettings": "`topics apply`",
     "PairingSettings": "worker, `replay`",
+    "GarblingSettings": "worker, `replay`",
     "WorkerSettings": "worker",
     "DatasetSettings": "trainer",
     "TrainingSettings": "trainer",
