@@ -22,7 +22,7 @@ from schemas import dead_letters, events, rows
 from schemas.settings import ENVIRONMENT_PREFIX, SETTINGS_CLASSES
 from schemas.topics import DAY_MS, FOR_EVER, TOPICS, Topic
 from streams import partition, runs
-from trainer import train_dpo
+from trainer.train_dpo.arguments import parse_arguments
 from trainer.training_manifest import EXIT_MEANINGS, TrainingManifest
 
 ROOT = Path(__file__).parents[1]
@@ -321,7 +321,7 @@ def _default(value: object) -> str:
 def flag_starts() -> list[str]:
     """How the line of each flag of the training script begins: its name and its default."""
     required = ["--dataset", "--base-model", "--output"]
-    parsed = train_dpo.parse_arguments([word for flag in required for word in (flag, "x")])
+    parsed = parse_arguments([word for flag in required for word in (flag, "x")])
     flags = {"--" + name.replace("_", "-"): value for name, value in vars(parsed).items()}
     return [
         f"| `{flag}` | {'required' if flag in required else _default(value)} |"

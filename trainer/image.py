@@ -13,7 +13,8 @@ REPOSITORY = "pairstream-training"
 IMAGE_LABEL = "pairstream.training-image"
 
 ENV_FILE = "image.env"
-SCRIPT = "train_dpo.py"
+SCRIPT_FOLDER = "train_dpo"
+SCRIPT = f"{SCRIPT_FOLDER}/__main__.py"
 REQUIREMENTS = "requirements.txt"
 
 
@@ -56,7 +57,9 @@ class BuildContext:
         }
         lines = "".join(f"{name}={value}\n" for name, value in variables.items())
         for name, content in {**self.files, ENV_FILE: lines.encode()}.items():
-            write_durably(folder / name, content)
+            path = folder / name
+            make_folder(path.parent)
+            write_durably(path, content)
 
 
 def training_context() -> BuildContext:
@@ -68,6 +71,9 @@ def training_context() -> BuildContext:
         {
             "Dockerfile": (recipe / "Dockerfile").read_bytes(),
             REQUIREMENTS: (recipe / REQUIREMENTS).read_bytes(),
-            SCRIPT: (package / SCRIPT).read_bytes(),
+            **{
+                f"{SCRIPT_FOLDER}/{module.name}": module.read_bytes()
+                for module in sorted((package / SCRIPT_FOLDER).glob("*.py"))
+            },
         }
     )

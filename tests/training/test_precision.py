@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import PAIRS, MakeDataset, Train, Trained, pair
-from trainer import train_dpo
+from trainer.train_dpo.model import load_tokenizer
+from trainer.train_dpo.recorder import check_log
+from trainer.train_dpo.refusals import STOPPED
+from trainer.train_dpo.training import last_checkpoint
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
 
@@ -46,7 +49,7 @@ def test_small_steps_change_the_adapters(
     assert kinds == {torch.float32}
     assert share_changed(make_trainer) > 0.9
 
-    monkeypatch.setattr(train_dpo, "train_in_full_precision", lambda _: None)
+    monkeypatch.setattr("trainer.train_dpo.training.train_in_full_precision", lambda _: None)
     kinds = {weight.dtype for weight in adapters(make_trainer([pair(0)])).values()}
     assert kinds == {torch.bfloat16}
     assert share_changed(make_trainer) < 0.1
@@ -58,16 +61,16 @@ def test_small_steps_change_the_adapters(
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Have SIGTERM come while the given step is under way, once."""
-    check = train_dpo.check_log
+    check = check_log
 
     def arm(step: int) -> None:
         def check_and_stop(log: dict[str, float], *, pure: bool) -> None:
             check(log, pure=pure)
             if log["step"] == step - 1 and "loss" in log:
                 os.kill(os.getpid(), signal.SIGTERM)
-                monkeypatch.setattr(train_dpo, "check_log", check)
+                monkeypatch.setattr("trainer.train_dpo.recorder.check_log", check)
 
-        monkeypatch.setattr(train_dpo, "check_log", check_and_stop)
+        monkeypatch.setattr("trainer.train_dpo.recorder.check_log", check_and_stop)
 
     return arm
 
@@ -77,7 +80,7 @@ def stop_and_go_on(
 ) -> Trained:
     stop_after(2)
     stopped = train(dataset, output=output)
-    assert stopped.code == train_dpo.STOPPED
+    assert stopped.code == STOPPED
     assert [path.name for path in (stopped.output / "checkpoints").glob("checkpoint-*")] == [
         "checkpoint-2"
     ]
@@ -116,7 +119,7 @@ def test_stopped_training_goes_on_bit_for_bit(
     for name in ("first_loss", "first_margin", "adapted_layers", "parameters", "saturated"):
         assert resumed.result[name] == straight.result[name]
 
-    monkeypatch.setattr(train_dpo, "train_in_full_precision", lambda _: None)
+    monkeypatch.setattr("trainer.train_dpo.training.train_in_full_precision", lambda _: None)
     straight = train(dataset, output="bf16-straight")
     resumed = stop_and_go_on(train, dataset, stop_after, output="bf16-resumed")
     assert resumed.losses[:2] == straight.losses[:2]
@@ -135,7 +138,7 @@ def kill_before_the_end(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_dpo, "save_adapter", die)
+        patch.setattr("trainer.train_dpo.command.save_adapter", die)
         with pytest.raises(Killed):
             train(dataset, "--max-steps", 3, output=output)
 
@@ -153,9 +156,11 @@ def test_training_that_only_lacks_its_end_gets_no_further_step(
     assert finished.result["evaluation"]["eval_loss"] == straight.result["evaluation"]["eval_loss"]
 
     kill_before_the_end(train, dataset, monkeypatch, output="uncured")
-    checkpoint, _ = train_dpo.last_checkpoint(finished.output.with_name("uncured") / "checkpoints")
+    checkpoint, _ = last_checkpoint(finished.output.with_name("uncured") / "checkpoints")
     in_the_middle = type("State", (), {"global_step": 0, "max_steps": 3})
-    monkeypatch.setattr(train_dpo, "last_checkpoint", lambda _: (checkpoint, in_the_middle))
+    monkeypatch.setattr(
+        "trainer.train_dpo.training.last_checkpoint", lambda _: (checkpoint, in_the_middle)
+    )
     uncured = train(dataset, "--max-steps", 3, output="uncured")
     assert [log["step"] for log in uncured.steps] == [1, 2, 3, 4]
 
@@ -177,7 +182,7 @@ def test_what_a_kill_left_half_written_is_passed_over(
         (checkpoints / name / "trainer_state.json").unlink()
         if state is not None:
             (checkpoints / name / "trainer_state.json").write_text(state)
-    assert train_dpo.last_checkpoint(checkpoints)[0] == checkpoints / "checkpoint-2"
+    assert last_checkpoint(checkpoints)[0] == checkpoints / "checkpoint-2"
     assert get_last_checkpoint(str(checkpoints)) == str(checkpoints / "checkpoint-4")
     resumed = train(dataset, output="killed")
     assert (resumed.code, resumed.losses) == (0, straight.losses)
@@ -186,13 +191,13 @@ def test_what_a_kill_left_half_written_is_passed_over(
 def test_stop_outside_of_training_ends_at_once(
     make_dataset: MakeDataset, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = train_dpo.load_tokenizer
+    load = load_tokenizer
 
     def stop_and_load(folder: Path) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return load(folder)
 
-    monkeypatch.setattr(train_dpo, "load_tokenizer", stop_and_load)
+    monkeypatch.setattr("trainer.train_dpo.command.load_tokenizer", stop_and_load)
     stopped = train(make_dataset())
-    assert stopped.code == train_dpo.STOPPED
+    assert stopped.code == STOPPED
     assert list(stopped.output.iterdir()) == []

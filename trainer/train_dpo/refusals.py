@@ -1,0 +1,13 @@
+"""Exit codes, and what ends a training with one of them."""
+
+from __future__ import annotations
+
+BAD_DATA, NO_GPU, GPU_MEMORY, NOT_A_NUMBER, CHECK_FAILED, STOPPED = 10, 11, 12, 13, 14, 143
+
+
+class Refused(Exception):
+    """The training cannot go on; `code` is the exit code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
