@@ -274,6 +274,7 @@ READERS = {
     "PairingSettings": "worker, `replay`",
     "WorkerSettings": "worker",
     "DatasetSettings": "trainer",
+    "RecipeSettings": "trainer",
     "TrainingSettings": "trainer",
     "TrainerSettings": "trainer",
 }

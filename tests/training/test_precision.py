@@ -76,17 +76,17 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def stop_and_go_on(
-    train: Train, dataset: Path, stop_after: Callable[[int], None], *, output: str
+    train: Train, dataset: Path, stop_after: Callable[[int], None], *flags: object, output: str
 ) -> Trained:
     stop_after(2)
-    stopped = train(dataset, output=output)
+    stopped = train(dataset, *flags, output=output)
     assert stopped.code == STOPPED
     assert [path.name for path in (stopped.output / "checkpoints").glob("checkpoint-*")] == [
         "checkpoint-2"
     ]
     assert len(stopped.losses) == 2
     assert not (stopped.output / "result.json").exists()
-    resumed = train(dataset, output=output)
+    resumed = train(dataset, *flags, output=output)
     assert resumed.code == 0
     return resumed
 
@@ -104,21 +104,37 @@ def without_times(metrics: list[dict[str, float]]) -> list[dict[str, float]]:
     ]
 
 
+# What the settings say by themselves, where batches hold several pairs and epochs are several.
+USUAL = ("--loss-types", "sigmoid,sft", "--loss-weights", "1,0.2", "--beta", 0.3,
+         "--precision", "auto", "--batch-size", 2, "--epochs", 2)  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", [(), USUAL], ids=["plain", "usual"])
 def test_stopped_training_goes_on_bit_for_bit(
+    make_dataset: MakeDataset,
+    train: Train,
+    stop_after: Callable[[int], None],
+    flags: tuple[object, ...],
+) -> None:
+    dataset = make_dataset(None, [pair(9)])
+    straight = train(dataset, *flags, output="straight")
+    resumed = stop_and_go_on(train, dataset, stop_after, *flags, output="resumed")
+    assert len(straight.losses) == 4
+    assert without_times(resumed.metrics) == without_times(straight.metrics)
+    assert resumed.weights == straight.weights
+    assert straight.result["precomputed_reference"] == bool(flags)
+    assert straight.result["first_margin"] == pytest.approx(0, abs=0.01)
+    for name in ("first_loss", "first_margin", "adapted_layers", "parameters", "gate"):
+        assert resumed.result[name] == straight.result[name]
+
+
+def test_adapters_in_bfloat16_would_go_on_otherwise(
     make_dataset: MakeDataset,
     train: Train,
     stop_after: Callable[[int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dataset = make_dataset(None, [pair(9)])
-    straight = train(dataset, output="straight")
-    resumed = stop_and_go_on(train, dataset, stop_after, output="resumed")
-    assert len(straight.losses) == 4
-    assert without_times(resumed.metrics) == without_times(straight.metrics)
-    assert resumed.weights == straight.weights
-    for name in ("first_loss", "first_margin", "adapted_layers", "parameters", "saturated"):
-        assert resumed.result[name] == straight.result[name]
-
     monkeypatch.setattr("trainer.train_dpo.training.train_in_full_precision", lambda _: None)
     straight = train(dataset, output="bf16-straight")
     resumed = stop_and_go_on(train, dataset, stop_after, output="bf16-resumed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import platform
 import resource
@@ -12,10 +13,13 @@ from typing import Any, NoReturn
 
 from .arguments import parse_arguments
 from .data import prepare, read_dataset, refuse_great_loss
+from .evaluation import adapter_weights, gate_figures
 from .files import finite, save_adapter, write_result
 from .model import count_parameters, load_tokenizer, longest_sequence, pick_device
-from .recorder import is_saturated
-from .refusals import GPU_MEMORY, Refused
+from .plots import draw
+from .recorder import is_saturated, steps_of
+from .refusals import GPU_MEMORY, WRONG_USAGE, Refused
+from .rounds import join
 from .stop import Stop
 from .training import make_trainer, train_to_the_end, training_config
 
@@ -65,12 +69,18 @@ def run(args: argparse.Namespace) -> None:
     refuse_great_loss(train, max_length, args.max_lost_share)
     print(f"training on {device}: {len(train.rows)} pairs, {len(held_out.rows)} held out")
 
+    set_up_reports(args)
     config = training_config(args, device, max_length)
     trainer = make_trainer(args, config, device, tokenizer, train.rows, held_out.rows)
-    train_to_the_end(trainer, args.output, stop)
+    initial = adapter_weights(trainer.model)
+    train_to_the_end(trainer, args, stop)
     evaluation = finite(trainer.evaluate()) if held_out.rows else None
+    gate = gate_figures(trainer, initial)
     name = args.base_model_name or args.base_model.name
     save_adapter(trainer, args.output / "adapter", name)
+    if args.merge_first:
+        join(args.merge_first, args.output / "adapter")
+    draw(trainer.state.log_history, args.output / "plots")
     write_result(
         args.output,
         {
@@ -87,6 +97,7 @@ def run(args: argparse.Namespace) -> None:
             "held_out_dropped": held_out.dropped,
             **figures(trainer),
             "evaluation": evaluation,
+            "gate": gate,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "seconds": round(time.monotonic() - started, 1),
         },
@@ -94,15 +105,31 @@ def run(args: argparse.Namespace) -> None:
     print("done")
 
 
+def set_up_reports(args: argparse.Namespace) -> None:
+    """TensorBoard's and Trackio's files go into the output. Raises: Refused."""
+    if args.report_to == "none":
+        return
+    if importlib.util.find_spec(args.report_to) is None:
+        raise Refused(
+            WRONG_USAGE,
+            f"--report-to {args.report_to}: the package is not in this environment: install it "
+            "there, or report to none",
+        )
+    os.environ["TENSORBOARD_LOGGING_DIR"] = os.environ["TRACKIO_DIR"] = str(args.output / "logs")
+
+
 def figures(trainer: Any) -> dict[str, Any]:
-    steps = [log for log in trainer.state.log_history if "loss" in log]
+    steps = steps_of(trainer.state)
     return {
+        "precision": "bfloat16" if trainer.args.bf16 else "float32",
+        "precomputed_reference": bool(trainer.precompute_ref_logps),
         "parameters": count_parameters(trainer.model),
         "adapted_layers": sorted(trainer.model.peft_config["default"].target_modules),
         "first_loss": steps[0]["loss"],
         "first_margin": steps[0]["rewards/margins"],
         "last": finite(steps[-1]),
         "saturated": is_saturated(steps),
+        "stopped_early": trainer.state.global_step < trainer.state.max_steps,
     }
 
 

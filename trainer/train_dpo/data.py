@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -150,3 +151,30 @@ def refuse_great_loss(train: Share, max_length: int, allowed: float) -> None:
             f"{train.dropped} of {pairs} prompts do not fit into {max_length} tokens and "
             f"{train.truncated} responses would be cut: raise --max-length or --max-lost-share",
         )
+
+
+# Batches that are sorted among themselves: enough to find like lengths, few enough to stay mixed.
+STRETCH = 50
+
+
+def like_lengths_together(lengths: list[int], batch: int, seed: int) -> list[int]:
+    """An order of pairs in which each batch holds like lengths, and batches come at random.
+
+    The batch with the longest pair comes first, so that memory runs out at once if it does.
+    """
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    order = list(range(len(lengths)))
+    chance.shuffle(order)
+    stretches = _cut(order, STRETCH * batch)
+    ordered = [pair for part in stretches for pair in sorted(part, key=lengths.__getitem__)]
+    *batches, last = _cut(ordered, batch)
+    if batches and len(last) == batch:
+        batches.append(last)
+        last = []
+    chance.shuffle(batches)
+    batches.sort(key=lambda pairs: lengths[pairs[-1]] < max(lengths))
+    return [pair for pairs in (*batches, last) for pair in pairs]
+
+
+def _cut(items: list[int], size: int) -> list[list[int]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -33,7 +33,9 @@ def save_adapter(trainer: Any, folder: Path, base_name: str) -> None:
     config.base_model_name_or_path = base_name
     config.target_modules = sorted(config.target_modules)  # a set is written in any order
     # Embeddings are never trained: PEFT need not look for the base by its name to find that out.
-    trainer.model.save_pretrained(str(folder), save_embedding_layers=False)
+    trainer.model.save_pretrained(
+        str(folder), selected_adapters=["default"], save_embedding_layers=False
+    )
     for key in ("is_local", "local_files_only"):  # how it was loaded, not what it is
         trainer.processing_class.init_kwargs.pop(key, None)
     trainer.processing_class.save_pretrained(str(folder))
@@ -44,9 +46,10 @@ def save_adapter(trainer: Any, folder: Path, base_name: str) -> None:
 
 def write_result(output: Path, result: dict[str, Any]) -> None:
     """It comes last and survives a loss of power with all that it stands for."""
-    adapter = output / "adapter"
-    for path in (*adapter.rglob("*"), adapter, output / "metrics.jsonl"):
-        sync(path)
+    for folder in (output / "adapter", output / "plots"):
+        for path in (*folder.rglob("*"), folder) if folder.is_dir() else ():
+            sync(path)
+    sync(output / "metrics.jsonl")
     temporary = output / "result.json.tmp"
     with temporary.open("w") as file:
         json.dump(result, file, indent=2, sort_keys=True, default=str, allow_nan=False)

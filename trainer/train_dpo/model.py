@@ -72,12 +72,22 @@ def longest_sequence(folder: Path, wanted: int) -> int:
     return min(wanted, context or wanted)
 
 
-def load_model(folder: Path, device: str, quantization: str) -> Any:
-    """The base model in 4 bits (NF4, double quantised) or as it is."""
+def has_bfloat16(device: str) -> bool:
+    """Whether the hardware computes in it, and does not only imitate it."""
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def load_model(folder: Path, device: str, quantization: str, weights: str = "float32") -> Any:
+    """The base model in 4 bits (NF4, double quantised) or in `weights`."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    compute = torch.bfloat16 if device == "cuda" else torch.float32
+    compute = torch.bfloat16 if weights == "bfloat16" else torch.float32
     four_bits = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -13,12 +13,14 @@ from .stop import Stop
 LN_2 = math.log(2)
 
 
-# Accuracy 1 and a margin beyond this for so many logs: the pairs teach nothing any more.
-SATURATED_MARGIN, SATURATED_LOGS = 5.0, 5
+# Accuracy 1 and a margin beyond this for so many steps: the pairs teach nothing any more.
+SATURATED_MARGIN, SATURATED_STEPS = 5.0, 5
 
 
-def make_recorder(output: Path, stop: Stop) -> Any:
-    """A callback that writes `metrics.jsonl`, prints progress, checks, and stops on SIGTERM."""
+def make_recorder(output: Path, stop: Stop, early_stop: int) -> Any:
+    """A callback that writes `metrics.jsonl`, prints progress, checks, and stops on SIGTERM, and
+    after `early_stop` saturated steps in a row (0: never).
+    """
     from transformers import TrainerCallback
 
     class Recorder(TrainerCallback):  # type: ignore[misc]
@@ -29,12 +31,16 @@ def make_recorder(output: Path, stop: Stop) -> Any:
             log = state.log_history[-1]
             with (output / "metrics.jsonl").open("a") as file:
                 file.write(metrics_line(log, state.max_steps))
-            check_log(log, pure=args.loss_type == ["sigmoid"])
+            pure = (args.loss_type, args.loss_weights) == (["sigmoid"], [1.0])
+            check_log(log, pure=pure)
             if "loss" in log:
                 print(
                     f"step {log['step']}/{state.max_steps} loss {log['loss']:.4f} "
                     f"margin {log['rewards/margins']:.4f}"
                 )
+                if early_stop and is_saturated(steps_of(state), early_stop):
+                    print(f"the last {early_stop} steps taught nothing more: it stops here")
+                    control.should_save = control.should_training_stop = True
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if stop.asked:
@@ -67,9 +73,14 @@ def check_log(log: Log, *, pure: bool) -> None:
         )
 
 
-def is_saturated(steps: list[Log]) -> bool:
-    last = steps[-SATURATED_LOGS:]
-    return len(last) == SATURATED_LOGS and all(
+def steps_of(state: Any) -> list[Log]:
+    """Its logs of single steps."""
+    return [log for log in state.log_history if "loss" in log]
+
+
+def is_saturated(steps: list[Log], count: int = SATURATED_STEPS) -> bool:
+    last = steps[-count:]
+    return len(last) == count and all(
         log["rewards/accuracies"] == 1.0 and log["rewards/margins"] > SATURATED_MARGIN
         for log in last
     )

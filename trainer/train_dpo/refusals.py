@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-BAD_DATA, NO_GPU, GPU_MEMORY, NOT_A_NUMBER, CHECK_FAILED, STOPPED = 10, 11, 12, 13, 14, 143
+WRONG_USAGE, BAD_DATA, NO_GPU, GPU_MEMORY, NOT_A_NUMBER, CHECK_FAILED = 2, 10, 11, 12, 13, 14
+STOPPED = 143
 
 
 class Refused(Exception):
