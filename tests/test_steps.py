@@ -46,6 +46,8 @@ WITHOUT = {
     "trainer/train_dpo/recorder.py make_recorder: unlink": SCRIPT,
     "trainer/train_dpo/recorder.py on_save: unlink": SCRIPT,
     "trainer/train_dpo/files.py save_adapter: unlink": SCRIPT,
+    "trainer/train_dpo/rounds.py merge_into_base: rename": SCRIPT,
+    "trainer/train_dpo/rounds.py merge_into_base: rmtree": SCRIPT,
     "trainer/train_dpo/files.py write_result: replace": SCRIPT,
     "trainer/training.py _publish: symlink_to": "a link beside the real one, until it is renamed",
     "trainer/training.py _publish: unlink": "the same link, of a death before",

@@ -45,9 +45,10 @@ def test_gate_holds_the_trained_model_beside_the_base(
     gate = trained.result["gate"]
     assert gate["pairs"] == 3
     base, candidate = gate["base"], gate["candidate"]
-    # Random weights know nothing: ln of the vocabulary for each token, and no preference.
+    # Random weights know nothing: ln of the vocabulary for each token.
     assert base["chosen_logps"] == pytest.approx(-math.log(320), rel=0.05)
-    assert base["margin"] == pytest.approx(0, abs=3)
+    # The rejected side is one token longer.
+    assert base["margin"] == pytest.approx(math.log(320), abs=3)
     assert (candidate["accuracy"], candidate["margin"] > 10) == (1, True)
     assert gate["moved"]["share"] == 1
     assert gate["moved"]["largest_change"] == pytest.approx(0.04, rel=0.5)
