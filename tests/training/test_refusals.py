@@ -122,13 +122,19 @@ def test_extra_columns_are_left_out() -> None:
         ("--quantization", "int8"),
         # Neither is offered: smoothing does nothing in TRL's loss, and "robust" has no bound.
         ("--label-smoothing", "0.1"),
-        ("--loss-type", "robust"),
+        ("--loss-types", "robust"),
+        ("--loss-types", "sigmoid,robust"),
+        ("--loss-types", "sigmoid,sft"),
+        ("--loss-weights", "1,0.2"),
+        ("--loss-weights", "-1"),
+        ("--init-adapter", "a --merge-first b"),
+        ("--init-adapter", "a --reference model"),
     ],
 )
 def test_wrong_flag_is_wrong_usage(
     make_dataset: MakeDataset, train: Train, wrong: tuple[str, str]
 ) -> None:
-    trained = train(make_dataset(), *wrong)
+    trained = train(make_dataset(), wrong[0], *wrong[1].split())
     assert trained.code == 2
     assert wrong[0] in trained.stderr
     assert not trained.output.exists()

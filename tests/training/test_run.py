@@ -291,6 +291,23 @@ def test_without_a_gpu_the_cpu_is_named(arguments: Callable[..., Namespace]) -> 
         DPOConfig(output_dir=config.output_dir)
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "bfloat16"),
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_f": True}, False)],
+)
+def test_cpu_computes_in_bfloat16_where_it_can(
+    arguments: Callable[..., Namespace],
+    monkeypatch: pytest.MonkeyPatch,
+    capabilities: dict[str, bool],
+    bfloat16: bool,
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert training_config(arguments("--precision", "auto"), "cpu", 100).bf16 is bfloat16
+    assert not training_config(arguments("--precision", "float32"), "cpu", 100).bf16
+
+
 def test_loss_is_dpos_own_or_with_the_chosen_sides_likelihood(
     arguments: Callable[..., Namespace],
 ) -> None:
@@ -314,11 +331,14 @@ def test_smoothing_does_nothing_and_robust_has_no_bound(make_trainer: Callable[.
     assert min(robust) < -1
 
 
-def test_batches_are_drawn_at_random_and_not_by_length(
+def test_trl_itself_cannot_group_pairs_by_length(
     arguments: Callable[..., Namespace], make_trainer: Callable[..., Any]
 ) -> None:
-    config = training_config(arguments(), "cpu", 100)
-    assert config.train_sampling_strategy == "random"
+    one, several = (training_config(arguments("--batch-size", n), "cpu", 100) for n in (1, 2))
+    assert (one.train_sampling_strategy, several.train_sampling_strategy) == (
+        "random",
+        "sequential",
+    )
     uncured = make_trainer([pair(0)], train_sampling_strategy="group_by_length")
     with pytest.raises(ValueError, match="length"):
         uncured.train()
