@@ -51,7 +51,8 @@ def test_gate_holds_the_trained_model_beside_the_base(
     assert base["margin"] == pytest.approx(math.log(320), abs=3)
     assert (candidate["accuracy"], candidate["margin"] > 10) == (1, True)
     assert gate["moved"]["share"] == 1
-    assert gate["moved"]["largest_change"] == pytest.approx(0.04, rel=0.5)
+    # Two steps of Adam, each as long as its rate: 0.01 and half of that.
+    assert gate["moved"]["largest_change"] == pytest.approx(0.015, rel=0.1)
     for generations in (base["generations"], candidate["generations"]):
         assert generations["prompts"] == 2
         assert 0 <= generations["mean_tokens"] <= 64

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
             "held_out_dropped": held_out.dropped,
             **figures(trainer),
             "evaluation": evaluation,
-            "gate": gate,
+            "gate": finite(gate),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "seconds": round(time.monotonic() - started, 1),
         },

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 Log = dict[str, float]
 
 
-def finite(log: Log) -> dict[str, float | None]:
+def finite(figures: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has no word for what is no number but null."""
-    return {key: value if math.isfinite(value) else None for key, value in log.items()}
+    return {
+        key: finite(value)
+        if isinstance(value, Mapping)
+        else (value if math.isfinite(value) else None)
+        for key, value in figures.items()
+    }
 
 
 def metrics_line(log: Log, steps: int) -> str:
