@@ -205,6 +205,27 @@ class TrainingSettings(RecipeSettings, frozen=True, kw_only=True):
         int,
         Meta(ge=0, description="Training images of ours that are kept after a training."),
     ] = 1
+    gate: Annotated[
+        Literal["on", "off"],
+        Meta(
+            description="Hold what was trained against its base before it becomes the latest "
+            "model; off: whatever was trained becomes it."
+        ),
+    ] = "on"
+    gate_min_pairs: Annotated[
+        int,
+        Meta(ge=1, description="Held-out pairs below which the gate compares nothing."),
+    ] = 20
+    gate_command: Annotated[
+        str,
+        Meta(
+            description="A gate of yours: a command that gets the model's folder as its last "
+            "argument and exits 0 where it may become the latest."
+        ),
+    ] = ""
+    gate_command_seconds: Annotated[
+        float, Positive, Meta(description="A gate of yours that takes longer refuses.")
+    ] = 3600.0
 
 
 class TrainerSettings(TrainingSettings, frozen=True, kw_only=True):

@@ -117,6 +117,7 @@ def _at(figures: Any, path: tuple[str, ...]) -> object:
 def _made_with(manifest: TrainingManifest, figures: Mapping[str, Any]) -> list[tuple[str, object]]:
     previous = manifest.previous
     return [
+        ("gate", manifest.gate.word if manifest.gate else "none"),
         ("previous round", f"{previous.training_id} ({previous.how})" if previous else "none"),
         ("started", manifest.started_at.isoformat(timespec="seconds")),
         ("finished", manifest.finished_at.isoformat(timespec="seconds")),

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -68,8 +68,12 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sha256(self) -> str:
         """One hash for both files, for those who name a dataset by its content."""
-        both = self.files[TRAIN].sha256 + self.files[EVAL].sha256
-        return hashlib.sha256(both.encode()).hexdigest()
+        return one_hash({name: entry.sha256 for name, entry in self.files.items()})
+
+
+def one_hash(files: Mapping[str, str]) -> str:
+    """Of a dataset, by the hashes of its files."""
+    return hashlib.sha256((files[TRAIN] + files[EVAL]).encode()).hexdigest()
 
 
 def is_held_out(run_id: str, fraction: float) -> bool:

@@ -7,7 +7,6 @@ checksum file is there. A script that its engine interrupts is started again, wi
 
 import shutil
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,21 +17,20 @@ import structlog
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
-from schemas.rows import TrainingStepName
 from schemas.settings import TrainingSettings
 from trainer.alone import alone
-from trainer.archive import archive, checksum_file
 from trainer.base_model import resolve_base_model
 from trainer.card import write_card
 from trainer.datasets import DatasetManifest, verify_dataset
+from trainer.gate_command import gate_words
 from trainer.image import training_context
 from trainer.launcher import Ended, EngineUnavailable, Launcher, Plan
 from trainer.layout import MANIFEST, make_folder, sync_folder
 from trainer.progress import OnProgress, ProgressWatch
+from trainer.publishing import OnStep, archive_of, judged, publish
 from trainer.recipe import recipe_flags
 from trainer.rounds import previous_round
 from trainer.training_manifest import (
-    MADE,
     METRICS,
     STARTED,
     Started,
@@ -49,8 +47,6 @@ log = structlog.get_logger()
 POLL_SECONDS = 0.5
 
 MOST_INTERRUPTIONS = 2  # more would hide that something ends it each time
-
-OnStep = Callable[[TrainingStepName, str | None], None]
 
 
 class TrainingInterrupted(Exception):
@@ -72,7 +68,7 @@ class TrainingRequest:
 
     @property
     def archive(self) -> Path:
-        return self.models / f"{self.training_id}.tar.gz"
+        return archive_of(self.models, self.training_id)
 
     def is_done(self) -> bool:
         """Whether nothing is left to do for it."""
@@ -104,7 +100,7 @@ def run_training(
             manifest = _train(plan, dataset, launcher, on_step, on_progress, stop)
         crash_point("training.ended")
         if manifest.succeeded:
-            _publish(request)
+            publish(request.models, manifest, on_step)
         launcher.clean_up(plan)
         crash_point("training.cleaned_up")
         on_step("succeeded" if manifest.succeeded else "failed", manifest.why)
@@ -146,6 +142,7 @@ def _train(
         if stop.is_set():
             raise TrainingInterrupted
 
+    words = gate_words(plan.settings.gate_command)
     plan.context.write(plan.folder / "context")
     on_step("requested", None)
     crash_point("training.requested")
@@ -162,6 +159,10 @@ def _train(
         _put_back(plan, launcher, started, ended)
     manifest = how_it_ended(plan, dataset, started, ended)
     if manifest.succeeded:
+        verdict = judged(plan, manifest, words, stop)
+        if verdict is None:
+            raise TrainingInterrupted
+        manifest = msgspec.structs.replace(manifest, gate=verdict)
         shutil.rmtree(plan.folder / "checkpoints", ignore_errors=True)
         manifest = write_card(plan.folder, manifest, dataset)
     write_training(plan.folder, manifest)
@@ -235,17 +236,3 @@ def _follow(
             launcher.stop(plan)
             ended = launcher.poll(plan) or Ended(137)
             return Ended(ended.code or 137, f"it took longer than {limit:g} s")
-
-
-def _publish(request: TrainingRequest) -> None:
-    """The archive, and `latest`, which points at the newest training that passed its gate."""
-    if not checksum_file(request.archive).exists():
-        digest = archive(request.folder, (*MADE, MANIFEST), request.archive)
-        log.info("model_archived", archive=str(request.archive), sha256=digest)
-    crash_point("training.archived")
-    temporary = request.models / f".latest.{request.training_id}.tmp"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(request.training_id)
-    temporary.replace(request.models / "latest")
-    sync_folder(request.models)
-    crash_point("training.latest")

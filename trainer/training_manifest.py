@@ -7,10 +7,12 @@ from typing import TypeVar
 import msgspec
 
 from schemas.errors import PairstreamError
+from schemas.rows import TrainingStepName
 from trainer.archive import files_in
 from trainer.datasets import DatasetManifest, file_sha256
 from trainer.launcher import Ended, Plan, Previous
 from trainer.layout import MANIFEST, sync_file, write_durably
+from trainer.verdict import Verdict
 
 RESULT, METRICS, LOG, ADAPTER = "result.json", "metrics.jsonl", "training.log", "adapter"
 CARD, PLOTS = "README.md", "plots"
@@ -78,10 +80,16 @@ class TrainingManifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     interruptions: int = 0
     previous: Previous | None = None
+    gate: Verdict | None = None
 
     @property
     def succeeded(self) -> bool:
         return self.exit_code == 0
+
+    @property
+    def gate_step(self) -> TrainingStepName:
+        """One that was never judged ended before there was a gate, and is as good as passed."""
+        return "promoted" if self.gate is None or self.gate.passed else "refused"
 
 
 def read_training(folder: Path) -> TrainingManifest | None:

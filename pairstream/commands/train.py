@@ -10,8 +10,10 @@ import click
 
 from pairstream.settings_loader import load, settings_options
 from schemas.errors import PairstreamError
-from schemas.rows import TrainingStepName
+from schemas.rows import LATEST_STEPS, TrainingStepName
 from schemas.settings import TrainingSettings
+
+ANSWER_SECONDS = 2.0
 
 
 @click.command("train")
@@ -20,8 +22,9 @@ from schemas.settings import TrainingSettings
 def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
     """Train once on one DATASET, now: a folder with a manifest, as the trainer or `replay` make it.
 
-    The model goes to the data directory's models/; a dataset that was trained before gets another
-    training with the next number. Needs no broker.
+    The model goes to the data directory's models/, and becomes the latest if it passes the gate; a
+    dataset that was trained before gets another training with the next number. Needs no broker;
+    where one answers, the gate's verdict is told in the topic of trainings.
 
     \b
     Example:
@@ -53,6 +56,8 @@ def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
         def on_step(step: TrainingStepName, detail: str | None) -> None:
             progress.end_line()
             click.echo(f"{request.training_id}: {step}{f' ({detail})' if detail else ''}")
+            if step in LATEST_STEPS:
+                _tell(settings, request.training_id, step, manifest, detail)
 
         result = run_training(
             request,
@@ -65,6 +70,16 @@ def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
     if not result.succeeded:
         raise PairstreamError(f"{request.training_id} failed: {result.why}")
     click.echo(f"model: {request.folder}\narchive: {request.archive}")
+
+
+def _tell(settings: TrainingSettings, training_id: str, step: Any, dataset: Any, why: Any) -> None:
+    from pairstream.promotion import reach_topic
+
+    try:
+        outbox = reach_topic(settings, wait_seconds=ANSWER_SECONDS)
+        outbox.step(training_id, step, dataset, why)
+    except PairstreamError as error:
+        click.echo(f"not told in the topic of trainings: {error}", err=True)
 
 
 def _directory_id(data: Any) -> str:

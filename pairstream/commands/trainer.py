@@ -33,6 +33,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     from schemas.memory import share_arenas
     from schemas.topics import PAIRS, TRAININGS, Names
     from trainer.base_model import resolve_base_model
+    from trainer.gate_command import gate_words
     from trainer.recipe import recipe_flags
     from trainer.service import run_trainer
 
@@ -42,6 +43,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     if settings.launcher != "none":
         resolve_base_model(settings.base_model)
         recipe_flags(settings)
+        gate_words(settings.gate_command)
     names = Names(settings.topic_prefix)
     cluster = Cluster(settings)
     cluster.require(names.topic(PAIRS), names.topic(TRAININGS), names.dead_letters(PAIRS))

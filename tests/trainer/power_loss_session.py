@@ -27,6 +27,7 @@ from tests.trainer.made_pairs import line, make_pairs
 from trainer import supervise
 from trainer.datasets import DatasetManifest
 from trainer.intake import Intake
+from trainer.latest import read_history, read_latest
 from trainer.launcher import Plan, Progress
 from trainer.layout import DataDir
 from trainer.process_launcher import ProcessLauncher
@@ -213,7 +214,10 @@ def assert_recovered(disk: Path, said: Said) -> None:
     names = sorted({path.split("/")[1] for path in said.datasets})
     for name in names:
         assert_trained(root, f"dpo-{name}", said)
-    assert (root / "models" / "latest").readlink() == Path(f"dpo-{names[-1]}")
+    assert read_latest(root / "models") == f"dpo-{names[-1]}"
+    promoted = [(each.training_id, each.before) for each in read_history(root / "models")]
+    trainings = [f"dpo-{name}" for name in names]
+    assert promoted == list(zip(trainings, [None, *trainings[:-1]], strict=True))
     assert list((root / "models").glob(".*")) == []
 
 
@@ -222,7 +226,7 @@ def assert_trained(root: Path, training_id: str, said: Said) -> None:
     manifest = json.loads((folder / "manifest.json").read_bytes())
     assert said.models[training_id] == (folder / "manifest.json").read_bytes()
     steps = [step for step in said.steps if step[0] == training_id]
-    assert {step for _, step, _ in steps} == {"requested", "started", "succeeded"}
+    assert {step for _, step, _ in steps} == {"requested", "started", "promoted", "succeeded"}
     both = manifest["dataset_sha256"]["train.jsonl"] + manifest["dataset_sha256"]["eval.jsonl"]
     assert {sha256 for _, _, sha256 in steps} == {hashlib.sha256(both.encode()).hexdigest()}
     assert manifest["exit_code"] == 0

@@ -9,6 +9,7 @@ from trainer.card import model_card
 from trainer.datasets import DatasetManifest, FileEntry, OffsetRange
 from trainer.launcher import Previous
 from trainer.training_manifest import TrainingManifest
+from trainer.verdict import Check, Verdict
 
 DATASET = DatasetManifest(
     name="ds-000002", parent="ds-000001", created_at=datetime(2026, 1, 1, tzinfo=UTC), pairs=10,
@@ -41,7 +42,8 @@ def manifest(**changes: object) -> TrainingManifest:
 
 
 def test_card_names_data_recipe_figures_and_what_it_was_made_with() -> None:
-    card = model_card(manifest(previous=Previous("dpo-ds-000001", "merge")), DATASET)
+    verdict = Verdict(passed=False, checks=[Check(name="margin", passed=False)])
+    card = model_card(manifest(previous=Previous("dpo-ds-000001", "merge"), gate=verdict), DATASET)
 
     for line in (
         "| dataset | `ds-000002` |",
@@ -57,6 +59,7 @@ def test_card_names_data_recipe_figures_and_what_it_was_made_with() -> None:
         "| beta | `0.3` |",
         "| init_adapter | `none` |",
         "| previous round | `dpo-ds-000001 (merge)` |",
+        "| gate | `refused: margin` |",
         "| image | `sha256:1234` |",
         "| trl | `1.14.2` |",
         'from_pretrained("org/Model \\"1B\\"")',
