@@ -5,7 +5,7 @@ import io
 import tarfile
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from trainer.layout import make_folder, write_durably
 
@@ -37,6 +37,10 @@ class BuildContext:
         """The same files give the same bytes."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for folder in sorted({str(PurePosixPath(name).parent) for name in self.files} - {"."}):
+                info = tarfile.TarInfo(folder)  # or the engine would make it in its own way
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(info)
             for name, content in sorted(self.files.items()):
                 info = tarfile.TarInfo(name)
                 info.size = len(content)

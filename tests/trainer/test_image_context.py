@@ -35,12 +35,15 @@ def test_a_change_of_any_file_or_name_changes_the_tag(name: str) -> None:
     assert len(tags) == 4
 
 
-def test_the_tar_is_plain_files_without_times_and_owners() -> None:
+def test_the_tar_is_plain_files_and_folders_without_times_and_owners() -> None:
     with tarfile.open(fileobj=io.BytesIO(BuildContext(FILES).tar())) as tar:
         members = tar.getmembers()
-        assert {m.name: tar.extractfile(m).read() for m in members} == FILES
+        files = [member for member in members if member.isfile()]
+        assert {m.name: tar.extractfile(m).read() for m in files} == FILES
+    assert [member.name for member in members if member.isdir()] == ["train_dpo"]
     assert {(m.mtime, m.uid, m.gid, m.mode, m.type) for m in members} == {
-        (0, 0, 0, 0o644, tarfile.REGTYPE)
+        (0, 0, 0, 0o644, tarfile.REGTYPE),
+        (0, 0, 0, 0o755, tarfile.DIRTYPE),
     }
 
 

@@ -170,6 +170,7 @@ def test_training_that_only_lacks_its_end_gets_no_further_step(
     assert without_times(finished.metrics) == without_times(straight.metrics)
     assert finished.weights == straight.weights
     assert finished.result["evaluation"]["eval_loss"] == straight.result["evaluation"]["eval_loss"]
+    assert finished.result["gate"] == straight.result["gate"]
 
     kill_before_the_end(train, dataset, monkeypatch, output="uncured")
     checkpoint, _ = last_checkpoint(finished.output.with_name("uncured") / "checkpoints")
