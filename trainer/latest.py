@@ -7,7 +7,7 @@ crash cut short may stand there without having come about; readers go by what ea
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,13 +55,16 @@ def read_history(models: Path) -> list[Change]:
         ) from error
 
 
-def succession(history: Iterable[Change], latest: str | None) -> list[str]:
+def succession(history: Sequence[Change], latest: str | None) -> list[str]:
     """The way back: those that were `latest` one after another, the present one last. Pure.
 
-    What was rolled back is no part of it any more.
+    What was rolled back is no part of it any more, nor what a crash kept from coming about.
     """
     way: list[str] = []
-    for change in history:
+    pointed_then = [*(change.before for change in history[1:]), latest]
+    for change, then in zip(history, pointed_then, strict=False):
+        if then == change.before:
+            continue  # it was written down, and `latest` stayed where it was
         way = _at(way, change.before)
         if change.what == "promoted":
             way = [*way, change.training_id]

@@ -176,12 +176,13 @@ def test_a_gate_of_ones_own_decides_by_its_exit_code(dataset: Path) -> None:
     assert read_latest(DataDir(dataset.parents[1]).models) is None
 
 
+@pytest.mark.parametrize("command", [["trainer"], ["train", "data/datasets/ds-000001"]])
 def test_a_gate_that_is_no_program_is_refused_before_anything_is_trained(
-    dataset: Path, pairstream: Pairstream, tiny_model: Path, tmp_path: Path
+    command: list[str], dataset: Path, pairstream: Pairstream, tiny_model: Path, tmp_path: Path
 ) -> None:
     done = pairstream(
-        "train", dataset, "--launcher", "process", "--base-model", tiny_model,
-        "--data-dir", "data", "--gate-command", "no-such-gate --strict", check=False,
+        *command, "--launcher", "process", "--base-model", tiny_model, "--data-dir", "data",
+        "--gate-command", "no-such-gate --strict", check=False,
     )  # fmt: skip
 
     assert done.returncode == 2

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.settings import TrainingSettings
+from tests.streams.histories import MODEST
 from tests.trainer.judged import BASE, BETTER, GOOD, MOVED, WELL
 from trainer.gate import Figures, Generations, Measured, Moved, judge, judge_figures
 from trainer.verdict import Check, Verdict
@@ -241,6 +242,7 @@ measured_ones = st.builds(
 )
 
 
+@MODEST
 @given(models, moves, st.integers(MIN_PAIRS, 10_000))
 def test_a_candidate_that_is_the_base_never_passes(
     model: Figures, moved: Moved, pairs: int
@@ -261,6 +263,7 @@ IMPROVEMENTS: dict[str, Improve] = {
 
 
 @pytest.mark.parametrize("figure", IMPROVEMENTS)
+@MODEST
 @given(measured_ones, st.floats(0, 1e3))
 def test_a_better_figure_never_turns_a_pass_into_a_refusal(
     figure: str, measured: Measured, by: float
@@ -271,11 +274,13 @@ def test_a_better_figure_never_turns_a_pass_into_a_refusal(
     assert set(failed(judged(better))) <= set(failed(judged(measured)))
 
 
+@MODEST
 @given(measured_ones, st.integers(1, 100))
 def test_more_pairs_wanted_never_turn_a_pass_into_a_refusal(measured: Measured, more: int) -> None:
     assert set(failed(judged(measured, MIN_PAIRS + more))) <= set(failed(judged(measured)))
 
 
+@MODEST
 @given(measured_ones)
 def test_a_verdict_passes_when_no_check_failed(measured: Measured) -> None:
     verdict = judged(measured)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import PairstreamError
+from tests.streams.histories import MODEST
 from trainer import latest
 from trainer.latest import (
     Change,
@@ -56,6 +57,7 @@ def changes(*told: str) -> list[Change]:
         (["a"], None, []),
         (["a", "a"], "a", ["a"]),
         (["a", "a>b", "b<a"], "b", ["a", "b"]),  # so the rollback can be said again
+        (["a", "a>b", "b>c", "c<a"], "c", ["a", "b", "c"]),
         (["a", "a>b"], "x", ["a", "b", "x"]),  # somebody pointed it by hand
     ],
 )
@@ -66,21 +68,33 @@ def test_the_way_back(history: list[str], now: str | None, way: list[str]) -> No
 ids = st.sampled_from("abcd")
 
 
-@given(st.lists(ids, min_size=1, max_size=12), st.integers(1, 12))
-def test_rollbacks_go_back_through_what_was_latest(promoted: list[str], times: int) -> None:
-    """As the user's command does it, in terms of the history alone."""
+promotions = st.tuples(st.just("promote"), ids)
+rollbacks = st.tuples(st.just("back"), st.integers(1, 3))
+
+
+@MODEST
+@given(st.lists(st.tuples(promotions | rollbacks, st.booleans()), max_size=16))
+def test_the_way_back_is_what_was_latest_whatever_crashed_in_between(
+    wanted: list[tuple[tuple[str, str | int], bool]],
+) -> None:
+    """Held against a list that knows what came about; a crash leaves `latest` as it was."""
     history: list[Change] = []
-    now: str | None = None
     way: list[str] = []
-    for each in promoted:
-        if each != now:
-            history += changes(f"{now or ''}>{each}")
-            now, way = each, [*way, each]
-    for _ in range(min(times, len(way) - 1)):
-        assert succession(history, now) == way
-        history += changes(f"{now}<{way[-2]}")
-        now, way = way[-2], way[:-1]
-    assert succession(history, now) == way
+    for (kind, what), crashes in wanted:
+        now = way[-1] if way else None
+        if kind == "promote" and what != now:
+            told, then = f"{now or ''}>{what}", [*way, str(what)]
+        elif kind == "back" and isinstance(what, int) and what < len(way):
+            then = way[:-what]
+            if then[-1] == now:
+                continue  # it is the latest already
+            told = f"{now}<{then[-1]}"
+            then = way[: len(way) - way[::-1].index(then[-1])]  # as near as it was before
+        else:
+            continue
+        history += changes(told)
+        way = way if crashes else then
+        assert succession(history, way[-1] if way else None) == way
 
 
 def what(models: Path) -> list[tuple[str, str, str, str | None]]:
