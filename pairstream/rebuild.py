@@ -1,7 +1,5 @@
 """Rebuilds a dataset from a topic, through the same functions as the live one."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,22 +7,19 @@ from typing import cast
 
 from confluent_kafka import Message
 
+from pairstream.new_folder import folder_beside
 from pairstream.reader import TopicReader
-from schemas.errors import InvalidRecord, PairstreamError
+from schemas.errors import InvalidRecord
 from schemas.rows import Pair, encode, parse_pair
 from schemas.settings import PairingSettings, WorkerSettings
 from schemas.source import Source
 from streams.garbling import GARBLERS, garbled_pair
 from streams.partition import Partition
-from trainer.datasets import (
-    DatasetManifest,
-    OffsetRange,
-    publish,
-    read_lines,
-    write_content,
-)
+from trainer.cut import publish, read_lines, write_content
+from trainer.datasets import DatasetManifest, OffsetRange
 from trainer.index import PairIndex
 from trainer.segments import OpenSegment, Segment
+from trainer.selection import CutSettings
 
 PAIRS_A_SPOOL = 10_000
 PROGRESS_EVERY = 100_000
@@ -71,7 +66,7 @@ def rebuild_from_pairs(
     source: Source,
     out: Path,
     *,
-    eval_fraction: float,
+    cut: CutSettings,
     since: datetime | None,
     like: DatasetManifest | None,
     progress: Progress,
@@ -92,7 +87,7 @@ def rebuild_from_pairs(
             except InvalidRecord:
                 invalid += 1
 
-    manifest = _write(out, pairs(), reader, source, eval_fraction)
+    manifest = _write(out, pairs(), reader, source, cut)
     return f"{_summary(manifest, out)}; {invalid} invalid records left out"
 
 
@@ -101,7 +96,7 @@ def rebuild_from_events(
     source: Source,
     out: Path,
     *,
-    eval_fraction: float,
+    cut: CutSettings,
     since: datetime | None,
     progress: Progress,
 ) -> str:
@@ -126,7 +121,7 @@ def rebuild_from_events(
                     yield garbled_pair(request, garbler)
                 runs.forget(now_ms - memory_ms)
 
-    manifest = _write(out, pairs(), reader, source, eval_fraction)
+    manifest = _write(out, pairs(), reader, source, cut)
     still_open = sum(len(runs.open) for runs in folded.values())
     return f"{_summary(manifest, out)}; {still_open} runs are not settled yet"
 
@@ -148,19 +143,15 @@ def _counted(reader: TopicReader, progress: Progress) -> Iterator[Message]:
 
 
 def _write(
-    out: Path, pairs: Iterable[Pair], reader: TopicReader, source: Source, eval_fraction: float
+    out: Path, pairs: Iterable[Pair], reader: TopicReader, source: Source, cut: CutSettings
 ) -> DatasetManifest:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PairstreamError(f"{out} is there already: name a new folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    try:
+    with folder_beside(out) as temporary:
         spool = Spool(temporary)
         for pair in pairs:
             spool.add(pair)
         target = temporary / "dataset"
         target.mkdir()
-        content = write_content(target, spool.lines(), eval_fraction=eval_fraction)
+        content = write_content(target, spool.lines(), cut)
         manifest = DatasetManifest(
             name=out.name,
             parent=None,
@@ -170,12 +161,11 @@ def _write(
             rules=content.rules,
             offsets={str(p): OffsetRange(*offsets) for p, offsets in reader.ranges.items()},
             files=content.files,
-            settings={"eval_fraction": eval_fraction},
+            settings=cut,
             source=source,
+            composition=content.composition,
         )
         publish(target, out, manifest)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return manifest
 
 

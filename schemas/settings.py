@@ -124,12 +124,17 @@ class WorkerSettings(PairingSettings, frozen=True, kw_only=True):
     ] = 16
 
 
-class DatasetSettings(KafkaSettings, frozen=True, kw_only=True):
-    """What decides the bytes of a dataset."""
+class DataSettings(KafkaSettings, frozen=True, kw_only=True):
+    """Where the data directory is."""
 
     data_dir: Annotated[
         Path, Meta(description="Where datasets, models and the trainer's position are kept.")
     ] = Path("pairstream-data")
+
+
+class DatasetSettings(DataSettings, frozen=True, kw_only=True):
+    """What decides the bytes of a dataset; `trainer.selection.CutSettings` has the same fields."""
+
     eval_fraction: Annotated[
         float,
         Meta(ge=0, lt=1, description="Share of the runs that is held out, by a hash of run_id."),

@@ -64,6 +64,7 @@ def test_the_pages_are_there() -> None:
 
     assert {
         "concepts",
+        "datasets",
         "events-and-rows",
         "guarantees",
         "operations",
@@ -273,7 +274,8 @@ READERS = {
     "TopicSettings": "`topics apply`",
     "PairingSettings": "worker, `replay`",
     "WorkerSettings": "worker",
-    "DatasetSettings": "trainer",
+    "DataSettings": "trainer",
+    "DatasetSettings": "trainer, `replay`",
     "TrainingSettings": "trainer",
     "TrainerSettings": "trainer",
 }

@@ -14,14 +14,8 @@ from schemas.errors import InvalidRecord, PairstreamError
 from schemas.rows import Pair, encode, parse_pair
 from schemas.settings import TrainerSettings
 from schemas.source import Source
-from trainer.datasets import (
-    DatasetManifest,
-    cut_dataset,
-    read_lines,
-    read_manifest,
-    remove_unpublished,
-    uncut,
-)
+from trainer.cut import cut_dataset, read_lines, remove_unpublished
+from trainer.datasets import DatasetManifest, read_manifest, uncut
 from trainer.index import PairIndex
 from trainer.layout import DataDir, make_folder
 from trainer.segments import (
@@ -32,6 +26,7 @@ from trainer.segments import (
     remove_unfinished,
     verify_segment,
 )
+from trainer.selection import CutSettings
 
 log = structlog.get_logger()
 
@@ -150,7 +145,7 @@ class Intake:
             read_lines(self._data.segments, self._index.in_order(self._uncut)),
             parent=self._parent,
             source=self._source,
-            eval_fraction=self._settings.eval_fraction,
+            settings=CutSettings.of(self._settings),
         )
         self._parent = manifest
         self._uncut = []

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pairstream.settings_loader import load, settings_options
-from schemas.settings import DatasetSettings, WorkerSettings
+from schemas.settings import DataSettings, WorkerSettings
 
 
 @click.command("explain")
@@ -15,7 +15,7 @@ from schemas.settings import DatasetSettings, WorkerSettings
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with the same facts.")
 @click.option("--run-timeout-seconds", metavar="SECONDS",
               help="What the workers run with, where they were told so by a flag.")  # fmt: skip
-@settings_options(DatasetSettings)
+@settings_options(DataSettings)
 def command(config_file: Path | None, run_id: str, full: bool, as_json: bool, **flags: Any) -> None:
     """Show why the run RUN_ID gave the rows that it gave, or none.
 
@@ -39,7 +39,7 @@ def command(config_file: Path | None, run_id: str, full: bool, as_json: bool, **
     from trainer.layout import DataDir
 
     settings = load(WorkerSettings, config_file, flags)
-    places = PairPlaces(DataDir(load(DatasetSettings, config_file, flags).data_dir))
+    places = PairPlaces(DataDir(load(DataSettings, config_file, flags).data_dir))
     story = read_story(settings, run_id, places, full=full, progress=_progress)
     click.echo(as_json_text(story) if as_json else "\n".join(story_lines(story)))
 

@@ -43,24 +43,24 @@ def command(
     from pairstream.terminal import show_progress
     from schemas.topics import PAIRS, RUN_EVENTS, Names
     from trainer.datasets import read_manifest
+    from trainer.selection import CutSettings
 
     if dataset is not None and (source != "pairs" or since is not None):
         raise click.UsageError("--dataset goes with --from pairs and without --since")
     pairing = load(PairingSettings, config_file, flags)
-    fraction = load(DatasetSettings, config_file, flags).eval_fraction
     like = read_manifest(dataset) if dataset else None
-    if like is not None:
-        fraction = like.settings["eval_fraction"]
+    given = CutSettings.of(load(DatasetSettings, config_file, flags))
+    cut = like.settings if like else given
     names = Names(pairing.topic_prefix)
     topic = names.topic(PAIRS if source == "pairs" else RUN_EVENTS)
     [described] = Cluster(pairing).describe(topic)
     if source == "pairs":
         summary = rebuild_from_pairs(
-            pairing, described, out, eval_fraction=fraction, since=since, like=like,
+            pairing, described, out, cut=cut, since=since, like=like,
             progress=show_progress,
         )  # fmt: skip
     else:
         summary = rebuild_from_events(
-            pairing, described, out, eval_fraction=fraction, since=since, progress=show_progress
+            pairing, described, out, cut=cut, since=since, progress=show_progress
         )
     click.echo(summary)

@@ -7,7 +7,7 @@ import click
 
 from pairstream.settings_loader import load, settings_options
 from schemas.errors import PairstreamError
-from schemas.settings import DatasetSettings, TrainerSettings
+from schemas.settings import DataSettings, TrainerSettings
 
 ANSWER_SECONDS = 2.0
 NEWEST = 20_000
@@ -19,7 +19,7 @@ NEWEST = 20_000
               show_default=True, help="How many records of a topic to read at most.")  # fmt: skip
 @click.option("--trigger-pairs", metavar="PAIRS",
               help="What the trainer waits for, where it was told so by a flag.")  # fmt: skip
-@settings_options(DatasetSettings)
+@settings_options(DataSettings)
 def command(config_file: Path | None, as_json: bool, newest: int, **flags: Any) -> None:
     """Show on one screen: topics, lags, runs, pairs, datasets and trainings.
 

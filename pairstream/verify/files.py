@@ -16,8 +16,9 @@ from pairstream.verify.report import Checks
 from pairstream.verify.segments import Line, SegmentFile, read_names
 from pairstream.verify.snapshot import Scope
 from schemas.errors import PairstreamError
-from trainer.datasets import EVAL, TRAIN, DatasetManifest, is_held_out, read_manifest
+from trainer.datasets import EVAL, TRAIN, DatasetManifest, read_manifest
 from trainer.layout import MANIFEST, DataDir
+from trainer.selection import is_held_out
 from trainer.source import SourceFile, read_source
 
 
@@ -168,8 +169,10 @@ class _Content:
     def _count(self, file: str, row: Line) -> None:
         self._rules[row.rule] = self._rules.get(row.rule, 0) + 1
         self._runs.add(digest_of_line(row.run_id.encode()))
-        fraction = self._dataset.manifest.settings.get("eval_fraction", 0.0)
-        self._held_out[file][is_held_out(row.run_id, fraction)] += 1
+        settings = self._dataset.manifest.settings
+        by_task = settings.held_out_by == "task"
+        key = row.task_id if by_task and row.task_id is not None else row.run_id
+        self._held_out[file][is_held_out(key, settings.eval_fraction)] += 1
 
     def _is_split_by_the_hash(self) -> bool:
         """Where every run would be held out, none is."""

@@ -20,6 +20,7 @@ class Line(Struct):
     pair_id: str
     run_id: str
     rule: str
+    task_id: str | None = None
 
 
 @dataclass

@@ -33,9 +33,11 @@ from schemas.settings import TopicSettings
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, TRAININGS, Names, Topic
 from streams.garbling import corrupt, garbled_pair
 from streams.partition import Partition
-from trainer.datasets import DatasetManifest, cut_dataset, uncut
+from trainer.cut import cut_dataset
+from trainer.datasets import DatasetManifest, uncut
 from trainer.layout import DataDir
 from trainer.segments import OpenSegment, list_segments, next_offsets
+from trainer.selection import CutSettings
 from trainer.source import open_source
 from trainer.training_manifest import TrainingManifest, write_training
 
@@ -203,8 +205,9 @@ class Deployment:
         paths = [self.data.segments / segment.path for segment in segments]
         lines = sorted(line for path in paths for line in path.read_bytes().splitlines(True))
         [source] = self.cluster.describe(self.names.topic(PAIRS))
+        settings = CutSettings(eval_fraction=0.0)
         return cut_dataset(
-            self.data, segments, lines, parent=parent, source=source, eval_fraction=0.0
+            self.data, segments, lines, parent=parent, source=source, settings=settings
         )
 
     def step(self, training_id: str, step: TrainingStepName, dataset: str) -> None:
