@@ -1,6 +1,7 @@
 """Datasets and their differences as text for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -56,6 +57,8 @@ def details_lines(details: DatasetDetails, tokens: TokenCounts | None) -> Iterat
     yield _labelled("pairs", f"{manifest.pairs} of {counted(manifest.runs, 'run')}")
     yield _labelled("rules", _counts(manifest.rules))
     yield from _composition_lines(details.composition, manifest.pairs)
+    if manifest.left_out or manifest.waited:
+        yield _labelled("left out", _left_out(manifest))
     if tokens is not None:
         yield from _token_lines(tokens)
     yield _labelled("settings", _counts(msgspec.structs.asdict(manifest.settings)))
@@ -68,12 +71,19 @@ def _labelled(label: str, text: str) -> str:
     return f"{label:<{LABEL_WIDTH}} {text}".rstrip()
 
 
-def _counts(counts: Mapping[str, object]) -> str:
+def _counts(counts: Mapping[Any, object]) -> str:
     return ", ".join(f"{printable(name)} {_shown(value)}" for name, value in counts.items())
 
 
 def _shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _left_out(manifest: DatasetManifest) -> str:
+    waiting = f"; {manifest.waiting} of them wait for the next dataset" if manifest.waiting else ""
+    before = f"; {counted(manifest.waited, 'pair')} had waited for this one"
+    left_out = _counts(manifest.left_out) or "none"
+    return f"{left_out}{waiting}{before if manifest.waited else ''}"
 
 
 def _composition_lines(composition: Composition, pairs: int) -> Iterator[str]:

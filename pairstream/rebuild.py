@@ -1,6 +1,7 @@
 """Rebuilds a dataset from a topic, through the same functions as the live one."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -9,15 +10,16 @@ from confluent_kafka import Message
 
 from pairstream.new_folder import folder_beside
 from pairstream.reader import TopicReader
-from schemas.errors import InvalidRecord
+from schemas.errors import InvalidRecord, PairstreamError
 from schemas.rows import Pair, encode, parse_pair
 from schemas.settings import PairingSettings, WorkerSettings
 from schemas.source import Source
 from streams.garbling import GARBLERS, garbled_pair
 from streams.partition import Partition
-from trainer.cut import publish, read_lines, write_content
-from trainer.datasets import DatasetManifest, OffsetRange
+from trainer.cut import choose, publish, read_lines, write_content
+from trainer.datasets import DatasetManifest, OffsetRange, read_manifest
 from trainer.index import PairIndex
+from trainer.left_out import waiting_ids
 from trainer.segments import OpenSegment, Segment
 from trainer.selection import CutSettings
 
@@ -56,9 +58,34 @@ class Spool:
         self._waiting.clear()
 
     def lines(self) -> Iterator[bytes]:
-        """All lines in the order of pair_id."""
-        self._close()
+        """All lines in the order of pair_id; again and again, if need be."""
+        if self._waiting:
+            self._close()
         return read_lines(self._folder, self._index.in_order(self._segments))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Those of a published dataset: the pairs in its offsets, and those that had waited."""
+
+    offsets: dict[int, tuple[int, int]]
+    waiting: frozenset[str]
+
+    def has(self, message: Message, pair_id: str) -> bool:
+        if pair_id in self.waiting:
+            return True
+        first, end = self.offsets[cast("int", message.partition())]
+        return first <= cast("int", message.offset()) < end
+
+
+def candidates_of(dataset: Path) -> Candidates:
+    """Raises: PairstreamError where pairs had waited and the dataset before it is not beside it."""
+    manifest = read_manifest(dataset)
+    offsets = {int(p): (offsets.from_, offsets.to) for p, offsets in manifest.offsets.items()}
+    if not manifest.waited or manifest.parent is None:
+        return Candidates(offsets, frozenset())
+    parent = dataset.absolute().parent / manifest.parent
+    return Candidates(offsets, waiting_ids(parent, read_manifest(parent)))
 
 
 def rebuild_from_pairs(
@@ -68,26 +95,37 @@ def rebuild_from_pairs(
     *,
     cut: CutSettings,
     since: datetime | None,
-    like: DatasetManifest | None,
+    like: Candidates | None,
     progress: Progress,
 ) -> str:
-    """Every valid pair of the topic, or those in the offsets of a published dataset.
+    """Every valid pair of the topic, or the candidates of a published dataset.
 
     Returns: a line for the user. Raises: PairstreamError.
     """
     reader = TopicReader(settings, source.topic, source.partitions)
     _limit(reader, since, like)
     invalid = 0
+    missing = set(like.waiting if like else ())
 
     def pairs() -> Iterator[Pair]:
         nonlocal invalid
         for message in _counted(reader, progress):
             try:
-                yield parse_pair(message.value())
+                pair = parse_pair(message.value())
             except InvalidRecord:
                 invalid += 1
+                continue
+            if like is None or like.has(message, pair.pair_id):
+                missing.discard(pair.pair_id)
+                yield pair
+        if missing:
+            raise PairstreamError(
+                f"{len(missing)} pairs that had waited for this dataset are no longer in "
+                f"{source.topic}: retention took them, and it cannot be rebuilt from there"
+            )
 
-    manifest = _write(out, pairs(), reader, source, cut)
+    offsets = like.offsets if like else reader.ranges
+    manifest = _write(out, pairs(), offsets, source, cut)
     return f"{_summary(manifest, out)}; {invalid} invalid records left out"
 
 
@@ -121,18 +159,21 @@ def rebuild_from_events(
                     yield garbled_pair(request, garbler)
                 runs.forget(now_ms - memory_ms)
 
-    manifest = _write(out, pairs(), reader, source, cut)
+    manifest = _write(out, pairs(), reader.ranges, source, cut)
     still_open = sum(len(runs.open) for runs in folded.values())
     return f"{_summary(manifest, out)}; {still_open} runs are not settled yet"
 
 
-def _limit(reader: TopicReader, since: datetime | None, like: DatasetManifest | None) -> None:
+def _limit(reader: TopicReader, since: datetime | None, like: Candidates | None) -> None:
     if since is not None:
         reader.start_at(since)
-    if like is not None:
+    if like is not None and like.waiting:  # they stand anywhere before
+        starts = {partition: low for partition, (low, _) in reader.ranges.items()}
         reader.restrict(
-            {int(p): (offsets.from_, offsets.to) for p, offsets in like.offsets.items()}
+            {p: (min(starts[p], first), end) for p, (first, end) in like.offsets.items()}
         )
+    elif like is not None:
+        reader.restrict(like.offsets)
 
 
 def _counted(reader: TopicReader, progress: Progress) -> Iterator[Message]:
@@ -143,7 +184,11 @@ def _counted(reader: TopicReader, progress: Progress) -> Iterator[Message]:
 
 
 def _write(
-    out: Path, pairs: Iterable[Pair], reader: TopicReader, source: Source, cut: CutSettings
+    out: Path,
+    pairs: Iterable[Pair],
+    offsets: dict[int, tuple[int, int]],
+    source: Source,
+    cut: CutSettings,
 ) -> DatasetManifest:
     with folder_beside(out) as temporary:
         spool = Spool(temporary)
@@ -151,7 +196,8 @@ def _write(
             spool.add(pair)
         target = temporary / "dataset"
         target.mkdir()
-        content = write_content(target, spool.lines(), cut)
+        left_out = choose(spool.lines(), cut)
+        content = write_content(target, spool.lines(), cut, left_out)
         manifest = DatasetManifest(
             name=out.name,
             parent=None,
@@ -159,11 +205,12 @@ def _write(
             pairs=content.pairs,
             runs=content.runs,
             rules=content.rules,
-            offsets={str(p): OffsetRange(*offsets) for p, offsets in reader.ranges.items()},
+            offsets={str(p): OffsetRange(*range_) for p, range_ in offsets.items()},
             files=content.files,
             settings=cut,
             source=source,
             composition=content.composition,
+            left_out=content.left_out,
         )
         publish(target, out, manifest)
     return manifest
@@ -171,4 +218,6 @@ def _write(
 
 def _summary(manifest: DatasetManifest, out: Path) -> str:
     held_out = manifest.files["eval.jsonl"].rows
-    return f"{manifest.pairs} pairs of {manifest.runs} runs ({held_out} held out) in {out}"
+    left_out = sum(manifest.left_out.values())
+    others = f"; {left_out} more are left out or wait, as the settings say" if left_out else ""
+    return f"{manifest.pairs} pairs of {manifest.runs} runs ({held_out} held out) in {out}{others}"

@@ -139,6 +139,34 @@ class DatasetSettings(DataSettings, frozen=True, kw_only=True):
         float,
         Meta(ge=0, lt=1, description="Share of the runs that is held out, by a hash of run_id."),
     ] = 0.1
+    held_out_by: Annotated[
+        Literal["run", "task"],
+        Meta(description="Hold out runs, or tasks by their task_id (runs without one by theirs)."),
+    ] = "run"
+    duplicates: Annotated[
+        Literal["keep", "exact", "near"],
+        Meta(description="Leave out pairs whose texts are those of another one, or nearly so."),
+    ] = "keep"
+    min_score_gap: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1e300,
+            description="Leave out pairs whose two scores lie closer together; 0: none.",
+        ),
+    ] = 0.0
+    max_garbled_share: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Share of garbled pairs at most; the others wait. 1: all."),
+    ] = 1.0
+    max_agent_share: Annotated[
+        float,
+        Meta(gt=0, le=1, description="Share of one agent at most; its others wait. 1: all."),
+    ] = 1.0
+    max_task_share: Annotated[
+        float,
+        Meta(gt=0, le=1, description="Share of one task at most; its others wait. 1: all."),
+    ] = 1.0
 
 
 class TrainingSettings(DatasetSettings, frozen=True, kw_only=True):

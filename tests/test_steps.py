@@ -29,7 +29,6 @@ WITHOUT = {
     "trainer/archive.py archive: write_durably": PART,
     "trainer/cut.py cut_dataset: publish": PART,
     "trainer/cut.py remove_unpublished: rmtree": SWEPT,
-    "trainer/cut.py write_content: rename": "within a folder that nobody sees yet",
     "trainer/docker_launcher.py clean_up: unlink": PART,
     "trainer/docker_launcher.py start: start": PART,
     "trainer/image.py write: write_durably": "written again by each start of the training",

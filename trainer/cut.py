@@ -1,16 +1,17 @@
 """Cuts datasets. Contract, section 5.
 
-Guarantee: the same pairs give the same `train.jsonl` and `eval.jsonl`, to the byte, whatever the
-order in which they came; a dataset exists completely or not at all.
+Guarantee: the same pairs and settings give the same files but for the manifest, to the byte,
+whatever the order in which the pairs came; a dataset exists completely or not at all.
 """
 
 import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 import msgspec
@@ -20,7 +21,7 @@ from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
 from schemas.source import Source
 from trainer.composition import Composer, Composition
-from trainer.datasets import EVAL, TRAIN, DatasetManifest, FileEntry, OffsetRange
+from trainer.datasets import EVAL, LEFT_OUT, TRAIN, DatasetManifest, FileEntry, OffsetRange
 from trainer.index import Place
 from trainer.layout import (
     MANIFEST,
@@ -30,10 +31,21 @@ from trainer.layout import (
     sync_folder,
     write_durably,
 )
+from trainer.left_out import LeftOut, left_out_line
 from trainer.segments import Segment, next_offsets
-from trainer.selection import CutSettings, held_out_key, is_held_out
+from trainer.selection import (
+    WAITS,
+    CutSettings,
+    Reason,
+    candidate_of,
+    held_out_key,
+    is_held_out,
+    select,
+)
 
 OPEN_SEGMENTS = 64
+
+NONE_LEFT_OUT: Mapping[str, Reason] = MappingProxyType({})
 
 _TEMPORARY = ".tmp"
 
@@ -82,23 +94,43 @@ class Content(msgspec.Struct, frozen=True):
     runs: int
     rules: dict[str, int]
     composition: Composition
+    left_out: dict[Reason, int]
 
     @property
     def pairs(self) -> int:
-        return sum(entry.rows for entry in self.files.values())
+        return self.files[TRAIN].rows + self.files[EVAL].rows
 
 
-def write_content(folder: Path, lines: Iterable[bytes], settings: CutSettings) -> Content:
-    """Split lines, which come in the order of pair_id, over the two files.
+def choose(lines: Iterable[bytes], settings: CutSettings) -> dict[str, Reason]:
+    """Why each pair that is not to be taken is not; lines come in the order of pair_id."""
+    if settings.takes_all:
+        return {}
+    rows = map(orjson.loads, lines)
+    return select((candidate_of(row, settings.duplicates) for row in rows), settings)
+
+
+def write_content(
+    folder: Path,
+    lines: Iterable[bytes],
+    settings: CutSettings,
+    left_out: Mapping[str, Reason] = NONE_LEFT_OUT,
+) -> Content:
+    """Split lines, which come in the order of pair_id, over the two files, and list what is left
+    out of them.
 
     Where the hash would hold out every run, none is held out: nothing could be trained otherwise.
     """
     train, held_out = _Writer(folder / TRAIN), _Writer(folder / EVAL)
+    others = _Writer(folder / LEFT_OUT) if left_out else None
     rules: Counter[str] = Counter()
     runs: set[bytes] = set()
     composer = Composer()
     for line in lines:
         row = orjson.loads(line)
+        reason = left_out.get(row["pair_id"])
+        if others is not None and reason is not None:
+            others.add(left_out_line(LeftOut(row["pair_id"], reason, reason in WAITS)))
+            continue
         rules[row["rule"]] += 1
         runs.add(hashlib.sha256(row["run_id"].encode()).digest()[:8])
         composer.add(row)
@@ -108,7 +140,17 @@ def write_content(folder: Path, lines: Iterable[bytes], settings: CutSettings) -
     if not train.rows and held_out.rows:
         (folder / EVAL).rename(folder / TRAIN)
         files = {TRAIN: files[EVAL], EVAL: _Writer(folder / EVAL).close()}
-    return Content(files, len(runs), dict(sorted(rules.items())), composer.result())
+    if others is not None:
+        files[LEFT_OUT] = others.close()
+    crash_point("trainer.cut_files_closed")
+    reasons = Counter(left_out.values())
+    return Content(
+        files=files,
+        runs=len(runs),
+        rules=dict(sorted(rules.items())),
+        composition=composer.result(),
+        left_out=dict(sorted(reasons.items())),
+    )
 
 
 def remove_unpublished(data: DataDir) -> None:
@@ -130,8 +172,11 @@ def cut_dataset(
     parent: DatasetManifest | None,
     source: Source,
     settings: CutSettings,
+    left_out: Mapping[str, Reason] = NONE_LEFT_OUT,
 ) -> DatasetManifest:
-    """Publish the lines of the given segments, which come in the order of pair_id."""
+    """Publish the lines of the given segments and of what waits in the parent, which come in the
+    order of pair_id.
+    """
     name = data.next_dataset_name()
     if (data.datasets / name).exists():
         raise PairstreamError(f"{data.datasets / name} has no manifest: move it out of the folder")
@@ -139,7 +184,7 @@ def cut_dataset(
     temporary = data.datasets / f".{name}{_TEMPORARY}"
     temporary.mkdir()
     crash_point("trainer.cut_begun")
-    content = write_content(temporary, lines, settings)
+    content = write_content(temporary, lines, settings, left_out)
     crash_point("trainer.cut_written")
     manifest = DatasetManifest(
         name=name,
@@ -153,6 +198,8 @@ def cut_dataset(
         settings=settings,
         source=source,
         composition=content.composition,
+        left_out=content.left_out,
+        waited=parent.waiting if parent else 0,
     )
     publish(temporary, data.datasets / name, manifest)
     return manifest

@@ -17,9 +17,9 @@ from schemas.source import Source
 from trainer.composition import Composition
 from trainer.layout import MANIFEST
 from trainer.segments import Segment
-from trainer.selection import CutSettings
+from trainer.selection import WAITS, CutSettings, Reason
 
-TRAIN, EVAL = "train.jsonl", "eval.jsonl"
+TRAIN, EVAL, LEFT_OUT = "train.jsonl", "eval.jsonl", "left-out.jsonl"
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -40,7 +40,8 @@ class OffsetRange(msgspec.Struct, frozen=True, rename={"from_": "from"}):
 class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a dataset holds and where it came from; written last.
 
-    `composition` is null where an older trainer made it.
+    `composition` is null where an older trainer made it. `left_out` counts by reason the candidates
+    that it did not take, which its list names; `waited` of its candidates had waited in the parent.
     """
 
     name: str
@@ -54,10 +55,17 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     settings: CutSettings
     source: Source
     composition: Composition | None = None
+    left_out: dict[Reason, int] = {}
+    waited: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """Pairs that are candidates of the next dataset again."""
+        return sum(pairs for reason, pairs in self.left_out.items() if reason in WAITS)
 
     @property
     def sha256(self) -> str:
-        """One hash for both files, for those who name a dataset by its content."""
+        """One hash for both files of pairs, for those who name a dataset by its content."""
         both = self.files[TRAIN].sha256 + self.files[EVAL].sha256
         return hashlib.sha256(both.encode()).hexdigest()
 

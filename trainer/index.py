@@ -86,8 +86,11 @@ class PairIndex:
             found.update(pair_id.hex() for (pair_id,) in self._db.execute(query, part))
         return found
 
-    def in_order(self, segments: Iterable[Segment]) -> Iterator[Place]:
-        """Path, byte offset and length of the segments' lines, in the order of pair_id."""
+    def in_order(self, segments: Iterable[Segment], also: Iterable[str] = ()) -> Iterator[Place]:
+        """Path, byte offset and length of the segments' lines, and of those of pairs that are given
+        by their ids beside, in the order of pair_id.
+        """
+        self._remember(also)
         self._db.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (number INTEGER PRIMARY KEY)")
         self._db.execute("DELETE FROM wanted")
         self._db.executemany(
@@ -95,8 +98,25 @@ class PairIndex:
             ((str(segment.path),) for segment in segments),
         )
         return self._db.execute(
-            "SELECT path, offset, length FROM pairs JOIN wanted ON segment = wanted.number "
-            "JOIN segments ON segments.number = segment ORDER BY pair_id"
+            "SELECT path, offset, length FROM pairs JOIN segments ON segments.number = segment "
+            "WHERE segment IN (SELECT number FROM wanted) "
+            "OR pair_id IN (SELECT pair_id FROM named) ORDER BY pair_id"
+        )
+
+    def paths_of(self, pair_ids: Iterable[str]) -> set[str]:
+        """Of the segments in which these pairs stand."""
+        self._remember(pair_ids)
+        found = self._db.execute(
+            "SELECT DISTINCT path FROM named JOIN pairs ON pairs.pair_id = named.pair_id "
+            "JOIN segments ON segments.number = segment"
+        )
+        return {path for (path,) in found}
+
+    def _remember(self, pair_ids: Iterable[str]) -> None:
+        self._db.execute("CREATE TEMP TABLE IF NOT EXISTS named (pair_id BLOB PRIMARY KEY)")
+        self._db.execute("DELETE FROM named")
+        self._db.executemany(
+            "INSERT INTO named VALUES (?)", ((bytes.fromhex(pair_id),) for pair_id in pair_ids)
         )
 
 

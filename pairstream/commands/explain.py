@@ -26,7 +26,8 @@ def command(config_file: Path | None, run_id: str, full: bool, as_json: bool, **
     The keys of --json: run_id; fate (state, taken_in, last_seen, missing) as its events tell it;
     expires_at; events (partition, offset, time, type, says, verdict, reason, detail, committed,
     dead_letter, content); dead_letters, as `dlt list` gives them; outcomes; scored_rows; pairs
-    (with state and dataset: its name, file and trainings); unreadable.
+    (with state, dataset: its name, file and trainings, and left_out: of which dataset, for which
+    reason, and whether it waits); unreadable.
 
     \b
     Example:

@@ -19,7 +19,8 @@ from schemas.settings import DatasetSettings, PairingSettings
               help="Only records from this time on: 2026-11-24, 2026-11-24T21:30:00Z (UTC "
               "without a zone), or so long ago: 2h, 7d.")  # fmt: skip
 @click.option("--dataset", type=click.Path(path_type=Path, file_okay=False),
-              help="With --from pairs: only the offsets of this published dataset.")  # fmt: skip
+              help="With --from pairs: only the candidates of this published dataset, by its "
+              "settings: pairs in its offsets, and those that had waited.")  # fmt: skip
 @settings_options(PairingSettings, DatasetSettings)
 def command(
     config_file: Path | None,
@@ -32,14 +33,14 @@ def command(
     """Rebuild a dataset from a topic, from its beginning to its end now.
 
     Touches no consumer group and no live file. The same pairs give the same bytes as the live
-    dataset's.
+    dataset's, by the settings that were given to the trainer.
 
     \b
     Example:
       pairstream replay --from events --out rebuilt --pairing-extended
     """
     from pairstream.cluster import Cluster
-    from pairstream.rebuild import rebuild_from_events, rebuild_from_pairs
+    from pairstream.rebuild import candidates_of, rebuild_from_events, rebuild_from_pairs
     from pairstream.terminal import show_progress
     from schemas.topics import PAIRS, RUN_EVENTS, Names
     from trainer.datasets import read_manifest
@@ -48,9 +49,9 @@ def command(
     if dataset is not None and (source != "pairs" or since is not None):
         raise click.UsageError("--dataset goes with --from pairs and without --since")
     pairing = load(PairingSettings, config_file, flags)
-    like = read_manifest(dataset) if dataset else None
+    like = candidates_of(dataset) if dataset else None
     given = CutSettings.of(load(DatasetSettings, config_file, flags))
-    cut = like.settings if like else given
+    cut = read_manifest(dataset).settings if dataset else given
     names = Names(pairing.topic_prefix)
     topic = names.topic(PAIRS if source == "pairs" else RUN_EVENTS)
     [described] = Cluster(pairing).describe(topic)

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pairstream.pair_places import PairPlaces, holds_sorted
+from pairstream.pair_places import PairPlaces, find_sorted
 from pairstream.run_records import RunRecords
 from pairstream.story_text import REASONS
 from schemas import clients
@@ -435,8 +435,8 @@ def test_a_pair_is_found_in_a_dataset_exactly_if_it_stands_there(
     ]
     sorted_file.write_text("".join(f"{line}\n" for line in lines))
 
-    assert all(holds_sorted(sorted_file, pair_id) for pair_id in known)
-    assert holds_sorted(sorted_file, unknown) is (unknown in known)
+    assert all(find_sorted(sorted_file, pair_id) for pair_id in known)
+    assert (find_sorted(sorted_file, unknown) is not None) is (unknown in known)
 
 
 def test_every_pair_of_a_real_dataset_is_found(deployment: Deployment) -> None:

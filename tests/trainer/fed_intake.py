@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from schemas.dead_letters import Header, Origin
 from schemas.errors import InvalidRecord
@@ -22,7 +23,7 @@ FROM_ZERO = dict.fromkeys(range(PARTITIONS), 0)
 VALUES = [encode(pair) for pair in PAIRS]
 
 
-def open_intake(root: Path, starts: dict[int, int] | None = None, **given: float) -> Intake:
+def open_intake(root: Path, starts: dict[int, int] | None = None, **given: Any) -> Intake:
     return Intake(
         DataDir(root), TrainerSettings(data_dir=root, **given), SOURCE, starts or FROM_ZERO
     )
