@@ -377,6 +377,31 @@ def test_no_character_of_an_agent_steers_the_terminal(
     assert as_json.isascii()
 
 
+def test_a_pair_that_no_dataset_took_says_why(deployment: Deployment) -> None:
+    tie = [attempted("r-2", 1, 0), attempted("r-2", 2, 0.5)]
+    deployment.say(*first_time_run("r-1"), started("r-2"), proposed("r-2"), *tie, finished("r-2"))
+    deployment.settle()
+    deployment.garble()
+    deployment.take_in()
+    deployment.say(*mixed_run("r-3"))
+    deployment.settle()
+    deployment.take_in()
+    newest = deployment.cut(max_garbled_share=0.5, min_score_gap=1.0)
+    assert newest.left_out == {"garbled_share": 1, "score_gap": 1}
+
+    (far,) = deployment.run_json("explain", "r-2")["pairs"]
+    both = deployment.run_json("explain", "r-1")["pairs"]
+
+    left = {"dataset": "ds-000001", "reason": "score_gap", "waits": False}
+    assert (far["state"], far["left_out"], far["dataset"]) == ("left_out", left, None)
+    assert "left out of ds-000001 for good: score_gap" in deployment.run("explain", "r-2")
+    (waiting,) = [pair for pair in both if pair["left_out"]]
+    assert {pair["state"] for pair in both} == {"waits", "in_dataset"}
+    assert (waiting["state"], waiting["left_out"]["waits"]) == ("waits", True)
+    shown = deployment.run("explain", "r-1")
+    assert "waits for the next dataset; not in ds-000001: garbled_share" in shown
+
+
 # --- Where keys and pairs are --------------------------------------------------------------------
 
 
