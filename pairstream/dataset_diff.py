@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from trainer.datasets import pair_id_of
 from trainer.selection import CutSettings
 
 
@@ -110,7 +111,4 @@ _END = "~"
 
 
 def _id(line: bytes | None) -> str:
-    if line is None:
-        return _END
-    pair_id: str = orjson.loads(line)["pair_id"]
-    return pair_id
+    return _END if line is None else pair_id_of(line)

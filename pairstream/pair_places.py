@@ -8,16 +8,19 @@ import msgspec
 from msgspec import Struct
 
 from pairstream.data_facts import TrainingFacts, read_trainings
-from trainer.datasets import EVAL, LEFT_OUT, TRAIN, read_manifest, uncut
+from trainer.datasets import (
+    EVAL,
+    ID_END,
+    LEFT_OUT,
+    LINE_START,
+    TRAIN,
+    read_manifest,
+    uncut,
+)
 from trainer.layout import DataDir
 from trainer.left_out import LeftOut
 from trainer.segments import list_segments
 from trainer.selection import Reason
-
-# Every line of a dataset and of a segment begins so, and lines of a dataset stand in the order of
-# pair_id (contract, section 5).
-_START = b'{"pair_id":"'
-_ID_END = len(_START) + 32
 
 
 class DatasetPlace(Struct, frozen=True):
@@ -69,7 +72,7 @@ class PairPlaces:
 
     def is_waiting(self, pair_id: str) -> bool:
         """Whether the trainer has taken it in for the next dataset."""
-        start = _START + pair_id.encode()
+        start = LINE_START + pair_id.encode()
         for path in self._waiting:
             with path.open("rb") as lines:
                 if any(line.startswith(start) for line in lines):
@@ -79,18 +82,18 @@ class PairPlaces:
 
 def find_sorted(path: Path, pair_id: str) -> bytes | None:
     """The pair's line in a file of a dataset: halves it until one line is left."""
-    wanted = _START + pair_id.encode()
+    wanted = LINE_START + pair_id.encode()
     with path.open("rb") as file:
         low, high = 0, os.fstat(file.fileno()).st_size
         while low < high:
             middle = (low + high) // 2
-            found = _line_from(file, middle)[:_ID_END]
+            found = _line_from(file, middle)[:ID_END]
             if found and found < wanted:
                 low = middle + 1
             else:
                 high = middle
         line = _line_from(file, low)
-        return line if line[:_ID_END] == wanted else None
+        return line if line[:ID_END] == wanted else None
 
 
 def _line_from(file: BinaryIO, place: int) -> bytes:

@@ -1,13 +1,14 @@
 """Rebuilds a dataset from a topic, through the same functions as the live one."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
 from confluent_kafka import Message
 
+from pairstream.candidates import Candidates
 from pairstream.new_folder import folder_beside
 from pairstream.reader import TopicReader
 from schemas.errors import InvalidRecord, PairstreamError
@@ -17,9 +18,8 @@ from schemas.source import Source
 from streams.garbling import GARBLERS, garbled_pair
 from streams.partition import Partition
 from trainer.cut import choose, publish, read_lines, write_content
-from trainer.datasets import DatasetManifest, OffsetRange, read_manifest
+from trainer.datasets import DatasetManifest, OffsetRange, pair_id_of
 from trainer.index import PairIndex
-from trainer.left_out import waiting_ids
 from trainer.segments import OpenSegment, Segment
 from trainer.selection import CutSettings
 
@@ -37,6 +37,7 @@ class Spool:
         self._index = PairIndex(folder / "index.sqlite")
         self._segments: list[Segment] = []
         self._waiting: dict[str, bytes] = {}
+        self._dropped: set[str] = set()
 
     def add(self, pair: Pair) -> None:
         self._waiting.setdefault(pair.pair_id, encode(pair) + b"\n")
@@ -61,31 +62,16 @@ class Spool:
         """All lines in the order of pair_id; again and again, if need be."""
         if self._waiting:
             self._close()
-        return read_lines(self._folder, self._index.in_order(self._segments))
+        lines = read_lines(self._folder, self._index.in_order(self._segments))
+        return (line for line in lines if pair_id_of(line) not in self._dropped)
 
-
-@dataclass(frozen=True)
-class Candidates:
-    """Those of a published dataset: the pairs in its offsets, and those that had waited."""
-
-    offsets: dict[int, tuple[int, int]]
-    waiting: frozenset[str]
-
-    def has(self, message: Message, pair_id: str) -> bool:
-        if pair_id in self.waiting:
-            return True
-        first, end = self.offsets[cast("int", message.partition())]
-        return first <= cast("int", message.offset()) < end
-
-
-def candidates_of(dataset: Path) -> Candidates:
-    """Raises: PairstreamError where pairs had waited and the dataset before it is not beside it."""
-    manifest = read_manifest(dataset)
-    offsets = {int(p): (offsets.from_, offsets.to) for p, offsets in manifest.offsets.items()}
-    if not manifest.waited or manifest.parent is None:
-        return Candidates(offsets, frozenset())
-    parent = dataset.absolute().parent / manifest.parent
-    return Candidates(offsets, waiting_ids(parent, read_manifest(parent)))
+    def drop(self, pair_ids: Iterable[str]) -> None:
+        """Leave those of them out that are here; few should be, their ids stay in memory."""
+        if self._waiting:
+            self._close()
+        rest = iter(pair_ids)
+        while part := list(islice(rest, PAIRS_A_SPOOL)):
+            self._dropped |= self._index.known(part)
 
 
 def rebuild_from_pairs(
@@ -125,7 +111,7 @@ def rebuild_from_pairs(
             )
 
     offsets = like.offsets if like else reader.ranges
-    manifest = _write(out, pairs(), offsets, source, cut)
+    manifest = _write(out, pairs(), offsets, source, cut, earlier=like.earlier() if like else ())
     return f"{_summary(manifest, out)}; {invalid} invalid records left out"
 
 
@@ -189,11 +175,14 @@ def _write(
     offsets: dict[int, tuple[int, int]],
     source: Source,
     cut: CutSettings,
+    *,
+    earlier: Iterable[str] = (),
 ) -> DatasetManifest:
     with folder_beside(out) as temporary:
         spool = Spool(temporary)
         for pair in pairs:
             spool.add(pair)
+        spool.drop(earlier)
         target = temporary / "dataset"
         target.mkdir()
         left_out = choose(spool.lines(), cut)

@@ -19,6 +19,9 @@ from trainer.layout import MANIFEST
 from trainer.segments import Segment
 from trainer.selection import WAITS, CutSettings, Reason
 
+LINE_START = b'{"pair_id":"'
+ID_END = len(LINE_START) + 32
+
 TRAIN, EVAL, LEFT_OUT = "train.jsonl", "eval.jsonl", "left-out.jsonl"
 
 
@@ -97,6 +100,11 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise PairstreamError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def pair_id_of(line: bytes) -> str:
+    """Each line begins with it (contract, section 5)."""
+    return line[len(LINE_START) : ID_END].decode()
 
 
 def dataset_lines(dataset: Path) -> Iterator[bytes]:

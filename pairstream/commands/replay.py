@@ -39,8 +39,9 @@ def command(
     Example:
       pairstream replay --from events --out rebuilt --pairing-extended
     """
+    from pairstream.candidates import candidates_of
     from pairstream.cluster import Cluster
-    from pairstream.rebuild import candidates_of, rebuild_from_events, rebuild_from_pairs
+    from pairstream.rebuild import rebuild_from_events, rebuild_from_pairs
     from pairstream.terminal import show_progress
     from schemas.topics import PAIRS, RUN_EVENTS, Names
     from trainer.datasets import read_manifest

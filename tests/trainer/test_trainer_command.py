@@ -129,6 +129,21 @@ def test_a_replay_of_a_dataset_that_left_pairs_out_gives_its_bytes(
     assert_sound(deployment.root, ends=deployment.ends())
 
 
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_a_duplicate_in_the_offsets_of_a_later_dataset_is_not_rebuilt_into_it(
+    share: float, deployment: Deployment, tmp_path: Path
+) -> None:
+    cap = ("--max-garbled-share", share)
+    for part in (MADE[:10], [*MADE[5:10], *MADE[10:20]], [*MADE[:20], *MADE[20:]]):
+        deployment.send(part)
+        deployment.trainer("--trigger-pairs", 1, *cap)
+
+    for live in datasets(deployment.root):
+        again = tmp_path / live.name
+        deployment.command("replay", "--from", "pairs", "--out", again, "--dataset", live)
+        assert manifest(again)["files"] == manifest(live)["files"]
+
+
 def test_a_replay_without_the_list_of_what_waited_is_refused(
     deployment: Deployment, tmp_path: Path
 ) -> None:
