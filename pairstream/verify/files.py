@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pairstream.verify.left_out import WAITING, Fates
+from pairstream.verify.left_out import WAITING, Fates, Shares
 from pairstream.verify.report import Checks
 from pairstream.verify.segments import Line, SegmentFile, read_names
 from pairstream.verify.snapshot import Scope
@@ -129,6 +129,7 @@ class _Content:
         self._runs: set[bytes] = set()
         self._held_out: dict[str, list[int]] = {TRAIN: [0, 0], EVAL: [0, 0]}
         self._left_out: Counter[str] = Counter()
+        self._shares = Shares(dataset.manifest.settings)
 
     def read(self, path: Path, take: Callable[[Path, int, bytes], str | None]) -> None:
         """Hold a file against the manifest; `take` gives a line's id, null where it is no line."""
@@ -188,10 +189,14 @@ class _Content:
         if self._dataset.is_sound and not self._is_split_by_the_hash():
             what = "a held-out side that the runs' hashes do not give"
             self._checks.rebuild.found(what, id=self._dataset.name)
+        for name in self._shares.exceeded(pairs) if self._dataset.is_sound else ():
+            what = f"a larger share ({name}) than its settings allow"
+            self._checks.rebuild.found(what, id=self._dataset.name)
 
     def _count(self, file: str, row: Line) -> None:
         self._rules[row.rule] = self._rules.get(row.rule, 0) + 1
         self._runs.add(digest_of_line(row.run_id.encode()))
+        self._shares.add(row)
         settings = self._dataset.manifest.settings
         by_task = settings.held_out_by == "task"
         key = row.task_id if by_task and row.task_id is not None else row.run_id

@@ -14,7 +14,7 @@ from pairstream.__main__ import cli
 from schemas.errors import PairstreamError
 from schemas.rows import Pair
 from tests.commands.deployment import write_ended_training
-from tests.trainer.invariants import lines, snapshot
+from tests.trainer.invariants import lines, manifest, snapshot
 from tests.trainer.made_pairs import line, make_pairs
 from tests.trainer.stand_in import publish
 from trainer.layout import DataDir
@@ -109,6 +109,20 @@ def test_a_manifest_of_an_older_trainer_is_read_and_counted_anew(
     assert after["composition"] == before["composition"]
     assert after["manifest"]["settings"] == before["manifest"]["settings"]
     assert listed["garbled"] is None
+
+
+def test_show_tells_what_was_left_out_and_what_had_waited(tmp_path: Path) -> None:
+    data = publish(tmp_path / "data", PAIRS, max_garbled_share=0.3, min_score_gap=1.0)
+    publish(data.root, LATER, first=len(PAIRS), max_garbled_share=0.3)
+    words = ["dataset", "show", SECOND, "--data-dir", str(data.root)]
+    first, second = (manifest(data.datasets / name) for name in (FIRST, SECOND))
+    waits = second["left_out"]["garbled_share"]
+
+    assert (
+        f"left out          garbled_share {waits}; {waits} of them wait for the next dataset; "
+        f"{first['left_out']['garbled_share']} pairs had waited for this one\n"
+    ) in CliRunner().invoke(cli, words).stdout
+    assert "max_garbled_share 0.3" in CliRunner().invoke(cli, words).stdout
 
 
 def test_agents_text_steers_no_terminal(tmp_path: Path) -> None:

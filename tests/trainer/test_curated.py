@@ -2,7 +2,6 @@
 
 import json
 import random
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from tests.trainer.fed_intake import (
     PARTITIONS,
     VALUES,
     Refused,
+    feed_by_parts,
     open_intake,
     records,
 )
@@ -220,20 +220,10 @@ def test_every_pair_stands_in_one_dataset_or_is_listed_whatever_the_order_and_th
 ) -> None:
     root = tmp_path_factory.mktemp("data")
     intake = open_intake(root, **chosen)
-    left = records([*order[:20], *again, *order])
     published: dict[str, tuple[int, str]] = {}
-    for count, then in cycle(reads):
-        intake.take(left[:count], Refused())
-        del left[:count]
-        if then:
-            intake.close_segments()
-        if then == "cut" and intake.new_pairs:
-            intake.cut()
-            assert snapshot(root).items() >= published.items()
-            published = snapshot(root)
-        if not left:
-            break
-    intake.close_segments()
+    for _ in feed_by_parts(intake, records([*order[:20], *again, *order]), reads):
+        assert snapshot(root).items() >= published.items()
+        published = snapshot(root)
     waiting = intake.new_pairs
     last = intake.cut() if waiting else None
 

@@ -68,49 +68,33 @@ def test_parquet_holds_the_same_rows_with_the_same_types_on_both_sides(
     assert str(train.schema.field("task_id").type) == "string"
 
 
-def test_preference_rows_train_with_dpo(
-    export: Callable[[str], Path], tiny_model: Path, tmp_path: Path
+@pytest.mark.parametrize(("format_", "method"), [("trl", "DPO"), ("kto", "KTO")])
+def test_rows_train_with_trl_as_they_are(
+    format_: str, method: str, export: Callable[[str], Path], tiny_model: Path, tmp_path: Path
 ) -> None:
+    import trl
     from datasets import load_dataset
     from transformers import AutoTokenizer
-    from trl import DPOConfig, DPOTrainer
 
     rows = load_dataset(
-        "json", data_files=str(export("trl") / "train.jsonl"), split="train",
+        "json", data_files=str(export(format_) / "train.jsonl"), split="train",
         cache_dir=str(tmp_path / "cache"),
     )  # fmt: skip
-    trainer = DPOTrainer(
+    config = getattr(trl, f"{method}Config")(
+        output_dir=str(tmp_path / "output"), use_cpu=True, bf16=False, max_steps=1,
+        per_device_train_batch_size=2, report_to="none",
+    )  # fmt: skip
+    trainer = getattr(trl, f"{method}Trainer")(
         model=str(tiny_model),
-        args=DPOConfig(output_dir=str(tmp_path / "output"), use_cpu=True, bf16=False, max_steps=1,
-                       per_device_train_batch_size=2, report_to="none"),
+        args=config,
         train_dataset=rows,
         processing_class=AutoTokenizer.from_pretrained(tiny_model),
-    )  # fmt: skip
+    )
 
     assert trainer.train().global_step == 1
-
-
-def test_unpaired_rows_train_with_kto(
-    export: Callable[[str], Path], tiny_model: Path, tmp_path: Path
-) -> None:
-    from datasets import load_dataset
-    from transformers import AutoTokenizer
-    from trl import KTOConfig, KTOTrainer
-
-    rows = load_dataset(
-        "json", data_files=str(export("kto") / "train.jsonl"), split="train",
-        cache_dir=str(tmp_path / "cache"),
-    )  # fmt: skip
-    assert rows.features["label"].dtype == "bool"
-    trainer = KTOTrainer(
-        model=str(tiny_model),
-        args=KTOConfig(output_dir=str(tmp_path / "output"), use_cpu=True, bf16=False, max_steps=1,
-                       per_device_train_batch_size=2, report_to="none"),
-        train_dataset=rows,
-        processing_class=AutoTokenizer.from_pretrained(tiny_model),
-    )  # fmt: skip
-
-    assert trainer.train().global_step == 1
+    assert len(trainer.train_dataset) == len(rows)
+    if format_ == "kto":
+        assert rows.features["label"].dtype == "bool"
 
 
 @pytest.mark.parametrize("max_length", [20, 100])

@@ -1,7 +1,6 @@
 """`pairstream verify` knows what datasets did not take, and names a list that is not true."""
 
 import hashlib
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from tests.verify.test_files import (
     SECOND,
     Damage,
     Named,
+    assert_named,
     edit_manifest,
     id_of,
     lines_of,
@@ -169,6 +169,12 @@ def a_pair_that_was_left_out_for_good_stands_in_the_next(data: DataDir) -> Named
     return left.pair_id, str(segment)
 
 
+def a_share_that_is_too_large(data: DataDir) -> Named:
+    settings = read_manifest(data.datasets / FIRST).settings
+    edit_manifest(data.datasets / FIRST, settings=replace(settings, max_garbled_share=0.3))
+    return FIRST, ""
+
+
 DAMAGES: list[tuple[Damage, str]] = [
     (a_byte_of_a_list_changed, "files"),
     (a_list_lost, "files"),
@@ -183,6 +189,7 @@ DAMAGES: list[tuple[Damage, str]] = [
     (a_pair_of_an_earlier_dataset_is_listed, "once"),
     (a_foreign_pair_is_listed, "once"),
     (a_pair_that_was_left_out_for_good_stands_in_the_next, "once"),
+    (a_share_that_is_too_large, "rebuild"),
 ]
 
 
@@ -202,16 +209,7 @@ def test_datasets_that_left_pairs_out_are_all_well(healthy: Damageable) -> None:
 def test_damage_is_named_with_its_place(
     healthy: Damageable, tmp_path: Path, damage: Damage, check: str
 ) -> None:
-    data = DataDir(tmp_path / "data")
-    shutil.copytree(healthy.data.root, data.root)
-    named, at = damage(data)
-
-    found = findings(healthy.verify("--data-dir", data.root))
-
-    assert list(found) == [check]
-    [finding] = found[check]
-    assert finding["id"] == named
-    assert at in (finding["at"] or "")
+    assert_named(healthy, DataDir(tmp_path / "data"), damage, check)
 
 
 def test_of_one_run_the_lists_are_no_news(healthy: Damageable) -> None:
