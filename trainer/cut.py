@@ -140,9 +140,9 @@ def write_content(
     if not train.rows and held_out.rows:
         (folder / EVAL).rename(folder / TRAIN)
         files = {TRAIN: files[EVAL], EVAL: _Writer(folder / EVAL).close()}
+    crash_point("trainer.cut_pairs_written")
     if others is not None:
         files[LEFT_OUT] = others.close()
-    crash_point("trainer.cut_files_closed")
     reasons = Counter(left_out.values())
     return Content(
         files=files,

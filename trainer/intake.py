@@ -1,6 +1,6 @@
 """From records of the pairs topic to segments, the index, and datasets.
 
-Guarantee: a pair_id stands in one segment once, and so in one dataset once, for ever; every
+Guarantee: a pair_id stands in one segment once, and so in one dataset at most, for ever; every
 offset before the position is covered by a segment.
 """
 
