@@ -17,6 +17,7 @@ COMMANDS = {
     "ingest": "Send events from JSON-lines files.",
     "worker": "Settle runs into rows (the Faust app).",
     "trainer": "Take in pairs, cut datasets, train.",
+    "dataset": "List, show, compare and export datasets.",
     "replay": "Rebuild a dataset from a topic.",
     "train": "Train on one dataset, now.",
     "models": "List, compare, promote and roll back models.",

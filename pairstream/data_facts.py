@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 from msgspec import Struct
@@ -14,8 +15,10 @@ from trainer.archive import checksum_file
 from trainer.datasets import DatasetManifest, read_manifest, uncut
 from trainer.latest import read_latest
 from trainer.layout import DataDir
+from trainer.left_out import waiting_ids
 from trainer.publishing import archive_of
 from trainer.segments import Segment, list_segments, next_offsets
+from trainer.selection import WAITS, CutSettings, Reason, candidate_of, select
 from trainer.source import read_source
 from trainer.training_manifest import read_started, read_training
 from trainer.trainings import training_id
@@ -52,8 +55,9 @@ class TrainingFacts(Struct, frozen=True, kw_only=True):
 class DataFacts(Struct, frozen=True, kw_only=True):
     """One data directory.
 
-    `new_pairs` are in segments and in no dataset yet, `new_rules` says of which rules; `positions`
-    is the trainer's true position by partition, in the topic that `source` names.
+    `new_pairs` are in segments that no cut has looked at yet, `new_rules` says of which rules;
+    `waiting` are left out of the newest dataset and candidates of the next one, by reason;
+    `positions` is the trainer's true position by partition, in the topic that `source` names.
     """
 
     path: str
@@ -62,6 +66,7 @@ class DataFacts(Struct, frozen=True, kw_only=True):
     positions: dict[int, int]
     new_pairs: int
     new_rules: dict[str, int]
+    waiting: dict[Reason, int]
     datasets: list[DatasetFacts]
     latest: str | None
 
@@ -81,6 +86,7 @@ def read_data_facts(data: DataDir) -> DataFacts:
         positions=next_offsets(segments),
         new_pairs=sum(segment.rows for segment in waiting),
         new_rules=_rules(data, waiting),
+        waiting=_waiting(manifests[-1]) if manifests else {},
         datasets=[_dataset_facts(manifest) for manifest in manifests],
         latest=read_latest(data.models),
     )
@@ -95,9 +101,36 @@ def _dataset_facts(manifest: DatasetManifest) -> DatasetFacts:
 def _rules(data: DataDir, segments: list[Segment]) -> dict[str, int]:
     rules: Counter[str] = Counter()
     for segment in segments:
-        with (data.segments / segment.path).open("rb") as lines:
-            rules.update(orjson.loads(line)["rule"] for line in lines)
+        rules.update(row["rule"] for row in _rows(data, segment))
     return dict(sorted(rules.items()))
+
+
+def _rows(data: DataDir, segment: Segment) -> Iterator[dict[str, Any]]:
+    with (data.segments / segment.path).open("rb") as lines:
+        for line in lines:
+            yield orjson.loads(line)
+
+
+def _waiting(newest: DatasetManifest) -> dict[Reason, int]:
+    return {reason: pairs for reason, pairs in newest.left_out.items() if reason in WAITS}
+
+
+def held_back(data: DataDir, settings: CutSettings) -> dict[Reason, int]:
+    """Why a cut now would take no pair, with counts; empty where it would take some."""
+    names = data.dataset_names()
+    newest = read_manifest(data.datasets / names[-1]) if names else None
+    again = waiting_ids(data.datasets / names[-1], newest) if newest else frozenset()
+    segments = list_segments(data.segments)
+    new = set(uncut(segments, newest))
+    candidates = [
+        candidate_of(row, settings.duplicates)
+        for segment in (segments if again else new)
+        for row in _rows(data, segment)
+        if segment in new or row["pair_id"] in again
+    ]
+    candidates.sort(key=lambda candidate: candidate.pair_id)
+    reasons = select(candidates, settings)
+    return dict(Counter(reasons.values())) if len(reasons) == len(candidates) else {}
 
 
 def read_trainings(data: DataDir) -> Iterator[TrainingFacts]:

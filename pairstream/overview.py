@@ -6,19 +6,29 @@ from msgspec import Struct
 
 from pairstream.cluster import Cluster
 from pairstream.cluster_facts import ClusterFacts, read_cluster_facts, read_last_steps
-from pairstream.data_facts import DataFacts, TrainingFacts, read_data_facts, read_trainings
+from pairstream.data_facts import (
+    DataFacts,
+    TrainingFacts,
+    held_back,
+    read_data_facts,
+    read_trainings,
+)
 from schemas.rows import LATEST_STEPS, TrainingStep
 from schemas.settings import TrainerSettings
 from trainer.layout import DataDir
+from trainer.selection import CutSettings, Reason
 from trainer.trigger import Trigger
 
 
 class ThresholdFacts(Struct, frozen=True):
-    """The way to the next dataset: pairs in no dataset yet, wanted, and missing."""
+    """The way to the next dataset: pairs that no cut has looked at, wanted, and missing; once none
+    is missing, `held_back` says why none could be taken, by reason, if that is so.
+    """
 
     new_pairs: int
     trigger_pairs: int
     missing_pairs: int
+    held_back: dict[Reason, int]
 
 
 class Overview(Struct, frozen=True, kw_only=True):
@@ -37,11 +47,18 @@ def read_overview(settings: TrainerSettings, cluster: Cluster | None, *, newest:
     facts = read_data_facts(data)
     steps = read_last_steps(settings, cluster, newest=newest) if cluster else []
     missing = Trigger(settings.trigger_pairs).missing(facts.new_pairs)
+    cut = CutSettings.of(settings)
+    may_be_held_back = facts.new_pairs and not missing and not cut.takes_all
     return Overview(
         bootstrap_servers=settings.bootstrap_servers,
         cluster=read_cluster_facts(settings, cluster, facts, newest=newest) if cluster else None,
         data_dir=facts,
-        next_dataset=ThresholdFacts(facts.new_pairs, settings.trigger_pairs, missing),
+        next_dataset=ThresholdFacts(
+            facts.new_pairs,
+            settings.trigger_pairs,
+            missing,
+            held_back(data, cut) if may_be_held_back else {},
+        ),
         trainings=join_trainings(read_trainings(data), steps),
     )
 

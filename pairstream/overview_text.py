@@ -1,6 +1,7 @@
 """An overview as text for people: one screen, whatever the number of datasets and trainings."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pairstream.cluster_facts import ClusterFacts, Sample, TopicFacts, TrainerFacts
 from pairstream.data_facts import DataFacts, TrainingFacts
@@ -62,7 +63,7 @@ def _sample(sample: Sample) -> str:
     return f"{sum(sample.counts.values())}{_split(sample.counts)}{_bound(sample)}"
 
 
-def _split(counts: Mapping[str, int]) -> str:
+def _split(counts: Mapping[Any, int]) -> str:
     if not counts:
         return ""
     return ": " + ", ".join(f"{number} {printable(kind)}" for kind, number in counts.items())
@@ -92,6 +93,11 @@ def _data_lines(overview: Overview) -> Iterator[str]:
         f"{threshold.new_pairs} of {threshold.trigger_pairs} new pairs, "
         f"{threshold.missing_pairs} to go{_split(data.new_rules)}",
     )
+    if threshold.held_back:
+        yield f"  none of them can be taken now{_split(threshold.held_back)}"
+    if data.waiting:
+        waiting = counted(sum(data.waiting.values()), "pair")
+        yield f"  and {waiting} wait again{_split(data.waiting)}"
     yield from _dataset_lines(data)
 
 

@@ -4,13 +4,14 @@ Partitions owe nothing to one another, so processes share them; what they give i
 """
 
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
+from pairstream.candidates import Candidates
+from pairstream.new_folder import folder_beside
 from pairstream.part_process import run_parts
 from pairstream.reader import Part, TopicReader
 from pairstream.rebuild_part import Origin, Report, Work
@@ -18,7 +19,10 @@ from pairstream.sorted_lines import merged
 from schemas.errors import PairstreamError
 from schemas.settings import GarblingSettings
 from schemas.source import Source
-from trainer.datasets import DatasetManifest, OffsetRange, publish, write_content
+from trainer.cut import choose, publish, write_content
+from trainer.datasets import DatasetManifest, OffsetRange, pair_id_of
+from trainer.known_ids import IDS_AT_ONCE, KnownIds
+from trainer.selection import CutSettings
 
 Progress = Callable[[int, int], None]
 
@@ -30,47 +34,61 @@ class Wanted:
     Attributes:
         origin: every valid pair of the topic of pairs, or what folding the events again gives.
         since: leave out older records.
-        like: only the offsets of this published dataset.
+        like: only the candidates of a published dataset.
     """
 
     origin: Origin
     settings: GarblingSettings
     source: Source
-    eval_fraction: float
+    cut: CutSettings
     since: datetime | None = None
-    like: DatasetManifest | None = None
+    like: Candidates | None = None
 
 
 def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
     """Returns: a line for the user. Raises: PairstreamError."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PairstreamError(f"{out} is there already: name a new folder")
-    reader = _reader(wanted)
-    topic = wanted.source.topic
-    # A model is loaded once, and an endpoint's bounds are those of one process.
-    processes = (os.cpu_count() or 1) if wanted.settings.garbler == "corrupt" else 1
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    try:
+    with folder_beside(out) as temporary:
+        reader = _reader(wanted)
+        # A model is loaded once, and an endpoint's bounds are those of one process.
+        processes = (os.cpu_count() or 1) if wanted.settings.garbler == "corrupt" else 1
         works = [
-            Work(wanted.origin, wanted.settings, topic, part, str(temporary / str(number)))
+            _work(wanted, part, temporary / str(number))
             for number, part in enumerate(shares(reader.part, processes=processes))
         ]
         reports = run_parts(works, lambda read: progress(read, reader.total))
-        lines = merged([Path(work.folder) for work in works])
-        manifest = _write(temporary / "dataset", lines, out, wanted, reader.part)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        lines = Lines([Path(work.folder) for work in works])
+        if wanted.like is not None:
+            lines.keep_to(wanted.like, temporary / "ids", wanted.source.topic)
+        offsets = wanted.like.offsets if wanted.like else reader.ranges
+        manifest = _write(temporary / "dataset", lines, out, wanted, offsets)
     return f"{_summary(manifest, out)}; {_remark(wanted.origin, reports)}"
+
+
+def _work(wanted: Wanted, part: Part, folder: Path) -> Work:
+    like = wanted.like
+    return Work(
+        origin=wanted.origin,
+        settings=wanted.settings,
+        topic=wanted.source.topic,
+        part=part,
+        folder=str(folder),
+        offsets=like.offsets if like else None,
+        waiting=like.waiting if like else frozenset(),
+    )
 
 
 def _reader(wanted: Wanted) -> TopicReader:
     reader = TopicReader(wanted.settings, wanted.source.topic, wanted.source.partitions)
     if wanted.since is not None:
         reader.start_at(wanted.since)
-    if wanted.like is not None:
-        offsets = wanted.like.offsets.items()
-        reader.restrict({int(partition): (each.from_, each.to) for partition, each in offsets})
+    like = wanted.like
+    if like is not None and like.waiting:  # they stand anywhere before
+        starts = {partition: low for partition, (low, _) in reader.ranges.items()}
+        reader.restrict(
+            {p: (min(starts[p], first), end) for p, (first, end) in like.offsets.items()}
+        )
+    elif like is not None:
+        reader.restrict(like.offsets)
     return reader
 
 
@@ -87,11 +105,47 @@ def shares(part: Part, *, processes: int) -> list[Part]:
     return [Part(ranges, part.since_ms) for ranges in divided if ranges]
 
 
+class Lines:
+    """What the parts have written, in the order of pair_id; again and again, if need be."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self._folders = folders
+        self._dropped: set[str] = set()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (line for line in merged(self._folders) if pair_id_of(line) not in self._dropped)
+
+    def keep_to(self, like: Candidates, folder: Path, topic: str) -> None:
+        """Drop what datasets before it have; few should be, whose ids stay in memory.
+
+        Raises: PairstreamError when pairs that had waited for it are gone.
+        """
+        missing, here = set(like.waiting), KnownIds(folder)
+        for number, part in enumerate(_chunks(map(pair_id_of, self)), 1):
+            missing.difference_update(part)
+            here.add([bytes.fromhex(pair_id) for pair_id in part], through=number)
+        if missing:
+            raise PairstreamError(
+                f"{len(missing)} pairs that had waited for this dataset are no longer in {topic}: "
+                "retention took them, and it cannot be rebuilt from there"
+            )
+        for part in _chunks(like.earlier()):
+            known = here.known([bytes.fromhex(pair_id) for pair_id in part])
+            self._dropped.update(each.hex() for each in known)
+
+
+def _chunks(pair_ids: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(pair_ids)
+    while part := list(islice(rest, IDS_AT_ONCE)):
+        yield part
+
+
 def _write(
-    folder: Path, lines: Iterable[bytes], out: Path, wanted: Wanted, part: Part
+    folder: Path, lines: Lines, out: Path, wanted: Wanted, offsets: dict[int, tuple[int, int]]
 ) -> DatasetManifest:
     folder.mkdir()
-    content = write_content(folder, lines, eval_fraction=wanted.eval_fraction)
+    left_out = choose(lines, wanted.cut)
+    content = write_content(folder, lines, wanted.cut, left_out)
     manifest = DatasetManifest(
         name=out.name,
         parent=None,
@@ -99,10 +153,12 @@ def _write(
         pairs=content.pairs,
         runs=content.runs,
         rules=content.rules,
-        offsets={str(p): OffsetRange(*offsets) for p, offsets in part.ranges.items()},
+        offsets={str(p): OffsetRange(*range_) for p, range_ in offsets.items()},
         files=content.files,
-        settings={"eval_fraction": wanted.eval_fraction},
+        settings=wanted.cut,
         source=wanted.source,
+        composition=content.composition,
+        left_out=content.left_out,
     )
     publish(folder, out, manifest)
     return manifest
@@ -116,4 +172,6 @@ def _remark(origin: Origin, reports: list[Report]) -> str:
 
 def _summary(manifest: DatasetManifest, out: Path) -> str:
     held_out = manifest.files["eval.jsonl"].rows
-    return f"{manifest.pairs} pairs of {manifest.runs} runs ({held_out} held out) in {out}"
+    left_out = sum(manifest.left_out.values())
+    others = f"; {left_out} more are left out or wait, as the settings say" if left_out else ""
+    return f"{manifest.pairs} pairs of {manifest.runs} runs ({held_out} held out) in {out}{others}"

@@ -38,13 +38,18 @@ Origin = Literal["events", "pairs"]
 
 
 class Work(Struct, frozen=True):
-    """What one process does; `folder` takes its lines."""
+    """What one process does; `folder` takes its lines.
+
+    `offsets`: of pairs, only those in these, and those that are `waiting`; none: all.
+    """
 
     origin: Origin
     settings: GarblingSettings
     topic: str
     part: Part
     folder: str
+    offsets: dict[int, tuple[int, int]] | None = None
+    waiting: frozenset[str] = frozenset()
 
 
 class Report(Struct, frozen=True, omit_defaults=True):
@@ -76,14 +81,27 @@ class Lines:
 
 
 class LinesOfPairs(Lines):
-    """Every valid pair as it is."""
+    """Every valid pair that is wanted, as it is."""
+
+    def __init__(self, work: Work) -> None:
+        self._offsets = work.offsets
+        self._waiting = work.waiting
 
     def of(self, messages: Iterable[Message]) -> Iterator[bytes]:
         for message in messages:
             try:
-                yield encode(parse_pair(message.value())) + b"\n"
+                pair = parse_pair(message.value())
             except InvalidRecord:
                 self.invalid += 1
+                continue
+            if self._is_wanted(message, pair.pair_id):
+                yield encode(pair) + b"\n"
+
+    def _is_wanted(self, message: Message, pair_id: str) -> bool:
+        if self._offsets is None or pair_id in self._waiting:
+            return True
+        first, end = self._offsets[cast("int", message.partition())]
+        return first <= cast("int", message.offset()) < end
 
 
 class LinesOfEvents(Lines):
@@ -148,7 +166,7 @@ def write_lines(work: Work) -> Iterator[Report]:
 
 
 def _lines(work: Work) -> Lines:
-    return LinesOfPairs() if work.origin == "pairs" else LinesOfEvents(work.settings)
+    return LinesOfPairs(work) if work.origin == "pairs" else LinesOfEvents(work.settings)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from pairstream.letters import Letter
-from pairstream.pair_places import DatasetPlace, PairPlaces
+from pairstream.pair_places import DatasetPlace, LeftOutPlace, PairPlaces
 from pairstream.run_events import EventFacts, Fate, event_facts, fate_of, fold_events
 from pairstream.run_records import Progress, RunRecords
 from schemas.errors import PairstreamError
@@ -15,7 +15,9 @@ from schemas.rows import GarbleRequest, Outcome, Pair, ScoredRow
 from schemas.settings import WorkerSettings
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, RUN_OUTCOMES, SCORED_ROWS, Names
 
-PairState = Literal["waits_for_garbling", "in_topic", "in_segment", "in_dataset"]
+PairState = Literal[
+    "waits_for_garbling", "in_topic", "in_segment", "in_dataset", "left_out", "waits"
+]
 
 
 class ScoredRowFacts(Struct, frozen=True):
@@ -33,7 +35,8 @@ class PairFacts(Struct, frozen=True, kw_only=True):
     """One pair.
 
     `state`: `waits_for_garbling` has no rejected side yet; `in_topic` the trainer of this data
-    directory has not taken it in; `in_segment` it waits for the next dataset; `in_dataset`.
+    directory has not taken it in; `in_segment` it waits for the next dataset; `in_dataset`;
+    `left_out` for good, by a setting; `waits`: left out of a dataset, a candidate of the next one.
     `pair` is all of it, where texts were asked for.
     """
 
@@ -48,6 +51,7 @@ class PairFacts(Struct, frozen=True, kw_only=True):
     garbled_distance: float | None
     state: PairState
     dataset: DatasetPlace | None
+    left_out: LeftOutPlace | None
     pair: Pair | None
 
 
@@ -147,10 +151,13 @@ def _scored_row_facts(row: ScoredRow, *, full: bool) -> ScoredRowFacts:
 def _pair_facts(pair: Pair, places: PairPlaces, *, is_garbled: bool, full: bool) -> PairFacts:
     state: PairState = "in_topic" if is_garbled else "waits_for_garbling"
     dataset = places.dataset(pair.pair_id)
+    left_out = None if dataset else places.left_out(pair.pair_id)
     if dataset is not None:
         state = "in_dataset"
     elif places.is_waiting(pair.pair_id):
         state = "in_segment"
+    elif left_out is not None:
+        state = "waits" if left_out.waits else "left_out"
     return PairFacts(
         pair_id=pair.pair_id,
         strategy_id=pair.strategy_id,
@@ -163,5 +170,6 @@ def _pair_facts(pair: Pair, places: PairPlaces, *, is_garbled: bool, full: bool)
         garbled_distance=None if pair.garbled_distance is UNSET else pair.garbled_distance,
         state=state,
         dataset=dataset,
+        left_out=left_out,
         pair=pair if full else None,
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from pairstream.overview_text import training_line
+from pairstream.pair_places import LeftOutPlace
 from pairstream.run_events import EventFacts
 from pairstream.story import PairFacts, ScoredRowFacts, Story
 from pairstream.terminal import counted, printable, printable_lines, shortened, shown_time
@@ -158,7 +159,9 @@ def _pair_lines(pair: PairFacts) -> Iterator[str]:
         rejected = _garbled_side(pair)
     strategy = _shown_id(pair.strategy_id)
     yield f"  {pair.pair_id}  {pair.rule}  {strategy}  chosen {chosen}, rejected {rejected}"
-    if pair.dataset is None:
+    if pair.left_out is not None:
+        yield f"      {_left_out(pair.left_out)}"
+    elif pair.dataset is None:
         yield f"      {PAIR_STATES[pair.state]}"
     else:
         yield f"      in {pair.dataset.dataset}/{pair.dataset.file}"
@@ -175,6 +178,12 @@ def _garbled_side(pair: PairFacts) -> str:
     if pair.garbled_distance is None:
         return f"garbled ({pair.garbler})"
     return f"garbled ({pair.garbler}, distance {pair.garbled_distance:g})"
+
+
+def _left_out(left_out: LeftOutPlace) -> str:
+    if left_out.waits:
+        return f"waits for the next dataset; not in {left_out.dataset}: {left_out.reason}"
+    return f"left out of {left_out.dataset} for good: {left_out.reason}"
 
 
 def _side(attempt: int | None, score: float | None) -> str:

@@ -171,16 +171,49 @@ class WorkerSettings(GarblingSettings, frozen=True, kw_only=True):
     ] = 16
 
 
-class DatasetSettings(KafkaSettings, frozen=True, kw_only=True):
-    """What decides the bytes of a dataset."""
+class DataSettings(KafkaSettings, frozen=True, kw_only=True):
+    """Where the data directory is."""
 
     data_dir: Annotated[
         Path, Meta(description="Where datasets, models and the trainer's position are kept.")
     ] = Path("pairstream-data")
+
+
+class DatasetSettings(DataSettings, frozen=True, kw_only=True):
+    """What decides the bytes of a dataset; `trainer.selection.CutSettings` has the same fields."""
+
     eval_fraction: Annotated[
         float,
         Meta(ge=0, lt=1, description="Share of the runs that is held out, by a hash of run_id."),
     ] = 0.1
+    held_out_by: Annotated[
+        Literal["run", "task"],
+        Meta(description="Hold out runs, or tasks by their task_id (runs without one by theirs)."),
+    ] = "run"
+    duplicates: Annotated[
+        Literal["keep", "exact", "near"],
+        Meta(description="Leave out pairs whose texts are those of another one, or nearly so."),
+    ] = "keep"
+    min_score_gap: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1e300,
+            description="Leave out pairs whose two scores lie closer together; 0: none.",
+        ),
+    ] = 0.0
+    max_garbled_share: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Share of garbled pairs at most; the others wait. 1: all."),
+    ] = 1.0
+    max_agent_share: Annotated[
+        float,
+        Meta(gt=0, le=1, description="Share of one agent at most; its others wait. 1: all."),
+    ] = 1.0
+    max_task_share: Annotated[
+        float,
+        Meta(gt=0, le=1, description="Share of one task at most; its others wait. 1: all."),
+    ] = 1.0
 
 
 class RecipeSettings(DatasetSettings, frozen=True, kw_only=True):

@@ -65,6 +65,7 @@ def test_the_pages_are_there() -> None:
 
     assert {
         "concepts",
+        "datasets",
         "events-and-rows",
         "guarantees",
         "operations",
@@ -275,7 +276,8 @@ READERS = {
     "PairingSettings": "worker, `replay`",
     "GarblingSettings": "worker, `replay`",
     "WorkerSettings": "worker",
-    "DatasetSettings": "trainer",
+    "DataSettings": "trainer",
+    "DatasetSettings": "trainer, `replay`",
     "RecipeSettings": "trainer",
     "TrainingSettings": "trainer",
     "TrainerSettings": "trainer",

@@ -24,12 +24,12 @@ SWEPT = "it clears away what a death left, at each start, and does so again afte
 SCRIPT = "of a training's process, which is killed as a whole (tests/trainer/test_process_kills.py)"
 
 WITHOUT = {
+    "streams/garbler_child.py main: start": "a thread of a process that keeps nothing",
     "streams/pipeline.py _finish: ack": "nothing outlives it before the commit, which has points",
     "streams/worker.py _schedule_shutdown: start": "a timer",
     "trainer/archive.py archive: write_durably": PART,
-    "trainer/datasets.py cut_dataset: publish": PART,
-    "trainer/datasets.py remove_unpublished: rmtree": SWEPT,
-    "trainer/datasets.py write_content: rename": "within a folder that nobody sees yet",
+    "trainer/cut.py cut_dataset: publish": PART,
+    "trainer/cut.py remove_unpublished: rmtree": SWEPT,
     "trainer/docker_launcher.py clean_up: unlink": PART,
     "trainer/docker_launcher.py start: start": PART,
     "trainer/image.py write: write_durably": "written again by each start of the training",

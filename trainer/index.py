@@ -35,6 +35,16 @@ CREATE TABLE IF NOT EXISTS pairs (
 ) WITHOUT ROWID;
 """
 
+_IN_ORDER = (
+    "SELECT path, offset, length FROM ({}) JOIN segments ON segments.number = segment "
+    "ORDER BY pair_id"
+)
+_WANTED = "SELECT segment, pair_id, offset, length FROM wanted CROSS JOIN pairs ON segment = number"
+_NAMED = (
+    "SELECT segment, pair_id, offset, length FROM pairs "
+    "WHERE pair_id IN (SELECT pair_id FROM named) AND segment NOT IN (SELECT number FROM wanted)"
+)
+
 Place = tuple[str, int, int]
 
 
@@ -103,8 +113,11 @@ class PairIndex:
         """Those of the ids that stand in a segment."""
         return {each.hex() for each in self._ids.known([bytes.fromhex(one) for one in pair_ids])}
 
-    def in_order(self, segments: Iterable[Segment]) -> Iterator[Place]:
-        """Path, byte offset and length of the segments' lines, in the order of pair_id."""
+    def in_order(self, segments: Iterable[Segment], also: Iterable[str] = ()) -> Iterator[Place]:
+        """Path, byte offset and length of the segments' lines, and of those of pairs that are given
+        by their ids beside, in the order of pair_id.
+        """
+        named = self._remember(also)
         self._db.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (number INTEGER PRIMARY KEY)")
         self._db.execute("DELETE FROM wanted")
         self._db.executemany(
@@ -112,9 +125,27 @@ class PairIndex:
             ((str(segment.path),) for segment in segments),
         )
         return self._db.execute(
-            "SELECT path, offset, length FROM wanted CROSS JOIN segments USING (number) "
-            "CROSS JOIN pairs ON segment = number ORDER BY pair_id"
+            _IN_ORDER.format(_WANTED if not named else f"{_WANTED} UNION ALL {_NAMED}")
         )
+
+    def paths_of(self, pair_ids: Iterable[str]) -> set[str]:
+        """Of the segments in which these pairs stand."""
+        if not self._remember(pair_ids):
+            return set()
+        found = self._db.execute(
+            "SELECT DISTINCT path FROM pairs JOIN segments ON number = segment "
+            "WHERE pair_id IN (SELECT pair_id FROM named)"
+        )
+        return {path for (path,) in found}
+
+    def _remember(self, pair_ids: Iterable[str]) -> bool:
+        """Whether there are any; to find them all of the table is read."""
+        self._db.execute("CREATE TEMP TABLE IF NOT EXISTS named (pair_id BLOB PRIMARY KEY)")
+        self._db.execute("DELETE FROM named")
+        added = self._db.executemany(
+            "INSERT INTO named VALUES (?)", ((bytes.fromhex(pair_id),) for pair_id in pair_ids)
+        )
+        return added.rowcount > 0
 
     @property
     def _newest(self) -> int:

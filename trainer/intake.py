@@ -1,11 +1,12 @@
 """From records of the pairs topic to segments, the index, and datasets.
 
-Guarantee: a pair_id stands in one segment once, and so in one dataset once, for ever; every
+Guarantee: a pair_id stands in one segment once, and so in one dataset at most, for ever; every
 offset before the position is covered by a segment.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 
@@ -14,16 +15,11 @@ from schemas.errors import InvalidRecord, PairstreamError
 from schemas.rows import Pair, encode, parse_pair
 from schemas.settings import TrainerSettings
 from schemas.source import Source
-from trainer.datasets import (
-    DatasetManifest,
-    cut_dataset,
-    read_lines,
-    read_manifest,
-    remove_unpublished,
-    uncut,
-)
+from trainer.cut import choose, cut_dataset, read_lines, remove_unpublished
+from trainer.datasets import DatasetManifest, read_manifest, uncut
 from trainer.index import PairIndex
 from trainer.layout import DataDir, make_folder
+from trainer.left_out import waiting_ids
 from trainer.segments import (
     OpenSegment,
     Segment,
@@ -32,6 +28,7 @@ from trainer.segments import (
     remove_unfinished,
     verify_segment,
 )
+from trainer.selection import WAITS, CutSettings
 
 log = structlog.get_logger()
 
@@ -62,6 +59,9 @@ class Intake:
         segments = list_segments(data.segments)
         names = data.dataset_names()
         self._parent = read_manifest(data.datasets / names[-1]) if names else None
+        self._waiting: frozenset[str] = frozenset()
+        if self._parent is not None:
+            self._waiting = waiting_ids(data.datasets / names[-1], self._parent)
         _check_complete(data, segments, starts, self._parent)
         self._index = PairIndex(data.index)
         self._index.catch_up(data.segments, segments)
@@ -73,7 +73,7 @@ class Intake:
 
     @property
     def new_pairs(self) -> int:
-        """Pairs that stand in no dataset yet."""
+        """Pairs that no cut has looked at yet."""
         return sum(segment.rows for segment in self._uncut) + len(self._open_ids)
 
     @property
@@ -140,19 +140,29 @@ class Intake:
         self._open.clear()
         self._open_ids.clear()
 
-    def cut(self) -> DatasetManifest:
-        """Publish all closed segments that stand in no dataset yet as the next one."""
-        for segment in self._uncut:
-            verify_segment(self._data.segments, segment)
+    def cut(self) -> DatasetManifest | None:
+        """Publish the next dataset: of all closed segments that stand in none yet, and of what
+        waits. None: the settings let no pair of them be taken now.
+        """
+        self._verify_candidates()
+        settings = CutSettings.of(self._settings)
+        left_out = choose(self._candidates(), settings)
+        candidates = sum(segment.rows for segment in self._uncut) + len(self._waiting)
+        if left_out and len(left_out) == candidates:
+            reasons = dict(Counter(left_out.values()))
+            log.warning("nothing_to_cut", candidates=candidates, left_out=reasons)
+            return None
         manifest = cut_dataset(
             self._data,
             self._uncut,
-            read_lines(self._data.segments, self._index.in_order(self._uncut)),
+            self._candidates(),
             parent=self._parent,
             source=self._source,
-            eval_fraction=self._settings.eval_fraction,
+            settings=settings,
+            left_out=left_out,
         )
         self._parent = manifest
+        self._waiting = frozenset(p for p, reason in left_out.items() if reason in WAITS)
         self._uncut = []
         log.info(
             "dataset_published",
@@ -160,8 +170,20 @@ class Intake:
             pairs=manifest.pairs,
             runs=manifest.runs,
             rules=manifest.rules,
+            left_out=manifest.left_out,
         )
         return manifest
+
+    def _candidates(self) -> Iterator[bytes]:
+        places = self._index.in_order(self._uncut, self._waiting)
+        return read_lines(self._data.segments, places)
+
+    def _verify_candidates(self) -> None:
+        """What stands in a segment may have been damaged since it was written."""
+        paths = self._index.paths_of(self._waiting)
+        for segment in list_segments(self._data.segments) if paths else self._uncut:
+            if segment in self._uncut or str(segment.path) in paths:
+                verify_segment(self._data.segments, segment)
 
     def close(self) -> None:
         """Let go of the files; what is open is read again by the next start."""

@@ -94,6 +94,7 @@ def serve(
             consumer.show_position(intake.durable_positions)
         if fires:
             intake.cut()
+            trigger.fired(left=intake.new_pairs)
             trainings.wake()
     _close_segments(intake, outbox)
 

@@ -14,10 +14,17 @@ class Trigger:
 
     pairs: int
     _goal: dict[int, int] = field(default_factory=dict)
+    _seen: int = 0
 
     def missing(self, new_pairs: int) -> int:
         """Pairs until the next dataset."""
-        return max(0, self.pairs - new_pairs)
+        return max(0, self.pairs - (new_pairs - self._seen))
+
+    def fired(self, *, left: int) -> None:
+        """Tell how many new pairs are left after a cut: all of them where none could be taken, and
+        the next try is due when as many more are there.
+        """
+        self._seen = left
 
     def fires(
         self, new_pairs: int, *, positions: Mapping[int, int], ends: Mapping[int, int]

@@ -31,6 +31,7 @@ def main(root: Path) -> None:
     with closing(open_intake(root)) as intake:
         begun = time.monotonic()
         manifest = intake.cut()
+    assert manifest is not None, "nothing is left out here"
         seconds = time.monotonic() - begun
     peak = peak_memory(os.getpid())
     shutil.rmtree(DataDir(root).datasets)

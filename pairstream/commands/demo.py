@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pairstream.settings_loader import load
-from schemas.settings import DatasetSettings
+from schemas.settings import DataSettings
 
 if TYPE_CHECKING:
     from pairstream.demo import Summary
@@ -69,7 +69,7 @@ def command(
 
     started = time.monotonic()
     check_client()
-    base = load(DatasetSettings, None, {"data_dir": data_dir}).data_dir.absolute()
+    base = load(DataSettings, None, {"data_dir": data_dir}).data_dir.absolute()
     launcher, python = _where_to_train(launcher, base)
     options = DemoOptions(
         folder=base / f"demo-{time.strftime('%Y%m%d-%H%M%S')}",

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pairstream.settings_loader import load, settings_options
-from schemas.settings import DatasetSettings, WorkerSettings
+from schemas.settings import DataSettings, WorkerSettings
 
 
 @click.command("explain")
@@ -15,7 +15,7 @@ from schemas.settings import DatasetSettings, WorkerSettings
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with the same facts.")
 @click.option("--run-timeout-seconds", metavar="SECONDS",
               help="What the workers run with, where they were told so by a flag.")  # fmt: skip
-@settings_options(DatasetSettings)
+@settings_options(DataSettings)
 def command(config_file: Path | None, run_id: str, full: bool, as_json: bool, **flags: Any) -> None:
     """Show why the run RUN_ID gave the rows that it gave, or none.
 
@@ -26,7 +26,8 @@ def command(config_file: Path | None, run_id: str, full: bool, as_json: bool, **
     The keys of --json: run_id; fate (state, taken_in, last_seen, missing) as its events tell it;
     expires_at; events (partition, offset, time, type, says, verdict, reason, detail, committed,
     dead_letter, content); dead_letters, as `dlt list` gives them; outcomes; scored_rows; pairs
-    (with state and dataset: its name, file and trainings); unreadable.
+    (with state, dataset: its name, file and trainings, and left_out: of which dataset, for which
+    reason, and whether it waits); unreadable.
 
     \b
     Example:
@@ -39,7 +40,7 @@ def command(config_file: Path | None, run_id: str, full: bool, as_json: bool, **
     from trainer.layout import DataDir
 
     settings = load(WorkerSettings, config_file, flags)
-    places = PairPlaces(DataDir(load(DatasetSettings, config_file, flags).data_dir))
+    places = PairPlaces(DataDir(load(DataSettings, config_file, flags).data_dir))
     story = read_story(settings, run_id, places, full=full, progress=_progress)
     click.echo(as_json_text(story) if as_json else "\n".join(story_lines(story)))
 

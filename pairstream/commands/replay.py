@@ -24,7 +24,8 @@ ANEW = (
               help="Only records from this time on: 2026-11-24, 2026-11-24T21:30:00Z (UTC "
               "without a zone), or so long ago: 2h, 7d.")  # fmt: skip
 @click.option("--dataset", type=click.Path(path_type=Path, file_okay=False),
-              help="With --from pairs: only the offsets of this published dataset.")  # fmt: skip
+              help="With --from pairs: only the candidates of this published dataset, by its "
+              "settings: pairs in its offsets, and those that had waited.")  # fmt: skip
 @settings_options(GarblingSettings, DatasetSettings)
 def command(
     config_file: Path | None,
@@ -37,30 +38,30 @@ def command(
     """Rebuild a dataset from a topic, from its beginning to its end now.
 
     Touches no consumer group and no live file. The same pairs give the same bytes as the live
-    dataset's. From events, a model that garbles (high_temperature) is asked anew, and may say
-    something else.
+    dataset's, by the settings that were given to the trainer. From events, a model that garbles
+    (high_temperature) is asked anew, and may say something else.
 
     \b
     Example:
       pairstream replay --from events --out rebuilt --pairing-extended
     """
+    from pairstream.candidates import candidates_of
     from pairstream.cluster import Cluster
     from pairstream.rebuild import Wanted, rebuild
     from pairstream.terminal import show_progress
     from schemas.topics import PAIRS, RUN_EVENTS, Names
     from trainer.datasets import read_manifest
+    from trainer.selection import CutSettings
 
     if dataset is not None and (source != "pairs" or since is not None):
         raise click.UsageError("--dataset goes with --from pairs and without --since")
     pairing = load(GarblingSettings, config_file, flags)
-    fraction = load(DatasetSettings, config_file, flags).eval_fraction
-    like = read_manifest(dataset) if dataset else None
-    if like is not None:
-        fraction = like.settings["eval_fraction"]
+    like = candidates_of(dataset) if dataset else None
+    given = CutSettings.of(load(DatasetSettings, config_file, flags))
+    cut = read_manifest(dataset).settings if dataset else given
     names = Names(pairing.topic_prefix)
     topic = names.topic(PAIRS if source == "pairs" else RUN_EVENTS)
     [described] = Cluster(pairing).describe(topic)
     if source == "events" and pairing.garbler != "corrupt":
         click.echo(ANEW, err=True)
-    wanted = Wanted(source, pairing, described, fraction, since, like)
-    click.echo(rebuild(wanted, out, show_progress))
+    click.echo(rebuild(Wanted(source, pairing, described, cut, since, like), out, show_progress))

@@ -7,7 +7,7 @@ import click
 
 from pairstream.settings_loader import load, settings_options
 from schemas.errors import PairstreamError
-from schemas.settings import DatasetSettings, TrainerSettings
+from schemas.settings import DataSettings, TrainerSettings
 
 ANSWER_SECONDS = 2.0
 NEWEST = 20_000
@@ -19,7 +19,7 @@ NEWEST = 20_000
               show_default=True, help="How many records of a topic to read at most.")  # fmt: skip
 @click.option("--trigger-pairs", metavar="PAIRS",
               help="What the trainer waits for, where it was told so by a flag.")  # fmt: skip
-@settings_options(DatasetSettings)
+@settings_options(DataSettings)
 def command(config_file: Path | None, as_json: bool, newest: int, **flags: Any) -> None:
     """Show on one screen: topics, lags, runs, pairs, datasets and trainings.
 
@@ -31,9 +31,9 @@ def command(config_file: Path | None, as_json: bool, newest: int, **flags: Any) 
     The keys of --json: bootstrap_servers; cluster (null where no broker answers) with topics
     (name, partitions, records), worker (group, members, lag by topic), trainer (position_from,
     lag, note), and open_runs, outcomes and pairs (counts, read, records); data_dir (path, exists,
-    source, positions, new_pairs, new_rules, datasets, latest); next_dataset (new_pairs,
-    trigger_pairs, missing_pairs); trainings (training_id, dataset, state, time, detail, figures,
-    archive, gate).
+    source, positions, new_pairs, new_rules, waiting, datasets, latest); next_dataset (new_pairs,
+    trigger_pairs, missing_pairs, held_back); trainings (training_id, dataset, state, time,
+    detail, figures, archive, gate).
 
     \b
     Example:

@@ -9,7 +9,7 @@ import click
 from pairstream.moments import MomentType
 from pairstream.settings_loader import load, settings_options
 from schemas.errors import PairstreamError
-from schemas.settings import DatasetSettings, PairingSettings
+from schemas.settings import DataSettings, PairingSettings
 
 
 @click.command("verify")
@@ -20,7 +20,7 @@ from schemas.settings import DatasetSettings, PairingSettings
 @click.option("--ledger", type=click.Path(path_type=Path, dir_okay=False),
               help="JSON lines of what the senders of events were told.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with the same facts.")
-@settings_options(PairingSettings, DatasetSettings)
+@settings_options(PairingSettings, DataSettings)
 def command(
     config_file: Path | None,
     since: datetime | None,
@@ -59,7 +59,7 @@ def command(
     from trainer.layout import DataDir
 
     pairing = load(PairingSettings, config_file, flags)
-    data = DataDir(load(DatasetSettings, config_file, flags).data_dir)
+    data = DataDir(load(DataSettings, config_file, flags).data_dir)
     scope = Scope(run_id, since)
     sends = read_ledger(ledger) if ledger else None
     report = verify(pairing, data, scope, sends, _progress)

@@ -1,23 +1,27 @@
 """The data directory by itself: segments and datasets are whole, go on from one another, and are
 what their names and manifests say. Reads only; the trainer may run.
 
-Memory: a digest for each pair of the datasets.
+Memory: a digest for each pair of the datasets, an id for each that they left out.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from pairstream.verify.left_out import WAITING, Fates, Shares
 from pairstream.verify.report import Checks
 from pairstream.verify.segments import Line, SegmentFile, read_names
 from pairstream.verify.snapshot import Scope
 from schemas.errors import PairstreamError
-from trainer.datasets import EVAL, TRAIN, DatasetManifest, is_held_out, read_manifest
+from trainer.datasets import EVAL, LEFT_OUT, TRAIN, DatasetManifest, read_manifest
 from trainer.layout import MANIFEST, DataDir
+from trainer.left_out import LeftOut
+from trainer.selection import is_held_out
 from trainer.source import SourceFile, read_source
 
 
@@ -49,12 +53,14 @@ class DataFiles:
         source: null where no trainer has worked.
         segments: by partition, in the order of their offsets.
         standing: the pairs that were asked for, by id, wherever they stand in datasets.
+        fates: all pairs that datasets list as left out or waiting.
     """
 
     source: SourceFile | None = None
     segments: dict[int, list[SegmentFile]] = field(default_factory=dict)
     datasets: list[DatasetFolder] = field(default_factory=list)
     standing: dict[bytes, Standing] = field(default_factory=dict)
+    fates: Fates = field(default_factory=Fates)
 
     def position(self, partition: int) -> int:
         """The first offset that no segment covers."""
@@ -102,7 +108,9 @@ def _read_dataset(data: DataDir, name: str, files: DataFiles, checks: Checks, sc
     files.datasets.append(dataset)
     content = _Content(dataset, len(files.datasets) - 1, files, checks, scope)
     for file in (TRAIN, EVAL):
-        content.read(folder / file)
+        content.read(folder / file, content.take_pair)
+    if dataset.manifest.left_out or LEFT_OUT in dataset.manifest.files:
+        content.read(folder / LEFT_OUT, content.take_left_out)
     content.compare(folder / MANIFEST)
 
 
@@ -120,8 +128,11 @@ class _Content:
         self._rules: dict[str, int] = {}
         self._runs: set[bytes] = set()
         self._held_out: dict[str, list[int]] = {TRAIN: [0, 0], EVAL: [0, 0]}
+        self._left_out: Counter[str] = Counter()
+        self._shares = Shares(dataset.manifest.settings)
 
-    def read(self, path: Path) -> None:
+    def read(self, path: Path, take: Callable[[Path, int, bytes], str | None]) -> None:
+        """Hold a file against the manifest; `take` gives a line's id, null where it is no line."""
         self._checks.files.checked += 1
         entry = self._dataset.manifest.files.get(path.name)
         if entry is None or not path.is_file():
@@ -132,44 +143,64 @@ class _Content:
             whole.update(line)
             size += len(line)
             rows += 1
-            row = self._read_line(path, rows, line)
-            if row is None:
+            pair_id = take(path, rows, line)
+            if pair_id is None:
                 continue
-            if row.pair_id <= last:
-                self._broken(f"line {rows} is not in the order of pair_id", path, row.pair_id)
-            last = row.pair_id
-            self._count(path.name, row)
-            if self._scope.wants(row.run_id):
-                self._stand(row, line, path)
+            if pair_id <= last:
+                self._broken(f"line {rows} is not in the order of pair_id", path, pair_id)
+            last = pair_id
+            if not line.endswith(b"\n"):
+                self._broken("no newline at the end", path)
         if (whole.hexdigest(), size, rows) != (entry.sha256, entry.bytes, entry.rows):
             self._broken("not what the manifest says (SHA-256, bytes or rows)", path)
 
-    def compare(self, manifest_path: Path) -> None:
-        """Counts, once both files have been read."""
-        manifest = self._dataset.manifest
-        pairs = sum(self._rules.values())
-        counted = (pairs, len(self._runs), self._rules)
-        if self._dataset.is_sound and counted != (manifest.pairs, manifest.runs, manifest.rules):
-            self._broken("counts of pairs, runs or rules that the files do not give", manifest_path)
-        if self._dataset.is_sound and not self._is_split_by_the_hash():
-            what = "a held-out side that the runs' hashes do not give"
-            self._checks.rebuild.found(what, id=self._dataset.name)
-
-    def _read_line(self, path: Path, number: int, line: bytes) -> Line | None:
+    def take_pair(self, path: Path, number: int, line: bytes) -> str | None:
         try:
             row = msgspec.json.decode(line, type=Line)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             self._broken(f"line {number} is no pair", path)
             return None
-        if not line.endswith(b"\n"):
-            self._broken("no newline at the end", path)
-        return row
+        self._count(path.name, row)
+        if self._scope.wants(row.run_id):
+            self._stand(row, line, path)
+        return row.pair_id
+
+    def take_left_out(self, path: Path, number: int, line: bytes) -> str | None:
+        try:
+            left = msgspec.json.decode(line, type=LeftOut)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._broken(f"line {number} is no pair that was left out", path)
+            return None
+        if left.waits != (left.reason in WAITING):
+            self._broken("it waits for another reason than it says", path, left.pair_id)
+        self._left_out[left.reason] += 1
+        self._files.fates.note(id_bytes(left.pair_id), self._number, waits=left.waits)
+        return left.pair_id
+
+    def compare(self, manifest_path: Path) -> None:
+        """Counts, once both files have been read."""
+        manifest = self._dataset.manifest
+        pairs = sum(self._rules.values())
+        counted = (pairs, len(self._runs), self._rules, self._left_out)
+        told = (manifest.pairs, manifest.runs, manifest.rules, manifest.left_out)
+        if self._dataset.is_sound and counted != told:
+            what = "counts of pairs, runs, rules or left out ones that the files do not give"
+            self._broken(what, manifest_path)
+        if self._dataset.is_sound and not self._is_split_by_the_hash():
+            what = "a held-out side that the runs' hashes do not give"
+            self._checks.rebuild.found(what, id=self._dataset.name)
+        for name in self._shares.exceeded(pairs) if self._dataset.is_sound else ():
+            what = f"a larger share ({name}) than its settings allow"
+            self._checks.rebuild.found(what, id=self._dataset.name)
 
     def _count(self, file: str, row: Line) -> None:
         self._rules[row.rule] = self._rules.get(row.rule, 0) + 1
         self._runs.add(digest_of_line(row.run_id.encode()))
-        fraction = self._dataset.manifest.settings.get("eval_fraction", 0.0)
-        self._held_out[file][is_held_out(row.run_id, fraction)] += 1
+        self._shares.add(row)
+        settings = self._dataset.manifest.settings
+        by_task = settings.held_out_by == "task"
+        key = row.task_id if by_task and row.task_id is not None else row.run_id
+        self._held_out[file][is_held_out(key, settings.eval_fraction)] += 1
 
     def _is_split_by_the_hash(self) -> bool:
         """Where every run would be held out, none is."""

@@ -82,22 +82,27 @@ class PairJourney:
             self._rebuild.found(what, id=pair_id.hex(), at=str(row[0].path))
 
     def _compare_dataset(self, pair_id: bytes, segment: SegmentFile, digest: bytes) -> None:
+        datasets = self._files.datasets
         standing = self._files.standing.pop(pair_id, None)
-        numbers = {segment.dataset, standing.dataset if standing else None}
-        datasets = {
-            number: self._files.datasets[number] for number in numbers if number is not None
-        }
-        if not datasets or not all(dataset.is_sound for dataset in datasets.values()):
+        number, is_candidate = self._files.fates.take(pair_id, segment.dataset, len(datasets))
+        stands_in = standing.dataset if standing else None
+        concerned = [n for n in (segment.dataset, number, stands_in) if n is not None]
+        if not all(datasets[n].is_sound for n in concerned):
             return
-        if standing is None or standing.dataset != segment.dataset:
-            there = datasets[segment.dataset].name if segment.dataset is not None else "none yet"
-            what = f"a row that should stand in the dataset {there}"
-            self._once.found(what, id=pair_id.hex(), at=str(segment.path))
-            return
-        self._rebuild.checked += 1
-        if standing.digest != digest:
-            what = f"another line in {datasets[standing.dataset].name} than in its segment"
-            self._rebuild.found(what, id=pair_id.hex(), at=str(segment.path))
+        at = str(segment.path)
+        if not is_candidate:
+            what = "a row that a dataset leaves out, of which it was no candidate"
+            self._once.found(what, id=pair_id.hex(), at=at)
+        elif stands_in != number:
+            there = "none" if number is None else datasets[number].name
+            self._once.found(
+                f"a row that should stand in the dataset {there}", id=pair_id.hex(), at=at
+            )
+        elif standing is not None:
+            self._rebuild.checked += 1
+            if standing.digest != digest:
+                what = f"another line in {datasets[standing.dataset].name} than in its segment"
+                self._rebuild.found(what, id=pair_id.hex(), at=at)
 
     def _dataset_of(self, segment: SegmentFile) -> int | None:
         for number, dataset in enumerate(self._files.datasets):
@@ -123,6 +128,18 @@ class PairJourney:
             dataset = self._files.datasets[standing.dataset]
             if dataset.is_sound and standing.dataset not in self._damaged:
                 self._once.found("a row that no segment has", id=pair_id.hex(), at=dataset.name)
+        if self._scope.run_id is None:
+            self._judge_lists()
+
+    def _judge_lists(self) -> None:
+        """What is listed and was met in no segment."""
+        fates = self._files.fates
+        listed = {pair_id: last for pair_id, (_, last) in fates.waited.items()} | fates.left
+        for pair_id, number in listed.items():
+            dataset = self._files.datasets[number]
+            if dataset.is_sound and not self._damaged.intersection(range(number + 1)):
+                what = "a pair that is left out and in no segment"
+                self._once.found(what, id=pair_id.hex(), at=dataset.name)
 
 
 def _covering(segments: list[SegmentFile], offset: int) -> SegmentFile | None:

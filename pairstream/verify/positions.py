@@ -18,6 +18,10 @@ def check_chain(check: Check, datasets: list[DatasetFolder]) -> None:
             dataset.is_sound = False
             check.found(f"a dataset before it is missing (its parent: {parent})", id=dataset.name)
     for earlier, later in pairwise(datasets):
+        waiting, waited = earlier.manifest.waiting, later.manifest.waited
+        if waiting != waited:
+            what = f"{waited} of its candidates had waited; in {earlier.name} {waiting} wait"
+            check.found(what, id=later.name)
         for partition, range_ in earlier.manifest.offsets.items():
             after = later.manifest.offsets.get(partition)
             if after is None or after.from_ != range_.to:

@@ -20,6 +20,9 @@ class Line(Struct):
     pair_id: str
     run_id: str
     rule: str
+    garbler: str | None = None
+    agent_id: str | None = None
+    task_id: str | None = None
 
 
 @dataclass

@@ -33,9 +33,12 @@ from schemas.settings import TopicSettings
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, TRAININGS, Names, Topic
 from streams.garbling import Garbler, corrupt, garbled_pair
 from streams.partition import Partition
-from trainer.datasets import DatasetManifest, cut_dataset, uncut
+from trainer.cut import choose, cut_dataset
+from trainer.datasets import DatasetManifest, uncut
 from trainer.layout import DataDir
+from trainer.left_out import waiting_ids
 from trainer.segments import OpenSegment, list_segments, next_offsets
+from trainer.selection import CutSettings
 from trainer.source import open_source
 from trainer.training_manifest import TrainingManifest, write_training
 from trainer.verdict import Verdict
@@ -198,15 +201,22 @@ class Deployment:
         for segment in opened.values():
             segment.close()
 
-    def cut(self, parent: DatasetManifest | None = None) -> DatasetManifest:
-        """Publish what was taken in and stands in no dataset yet."""
-        segments = uncut(list_segments(self.data.segments), parent)
-        paths = [self.data.segments / segment.path for segment in segments]
-        lines = sorted(line for path in paths for line in path.read_bytes().splitlines(True))
-        [source] = self.cluster.describe(self.names.topic(PAIRS))
-        return cut_dataset(
-            self.data, segments, lines, parent=parent, source=source, eval_fraction=0.0
+    def cut(self, parent: DatasetManifest | None = None, **settings: Any) -> DatasetManifest:
+        """Publish what was taken in and stands in no dataset yet, as far as the settings let it."""
+        new = uncut(list_segments(self.data.segments), parent)
+        waiting = waiting_ids(self.data.datasets / parent.name, parent) if parent else frozenset()
+        lines = sorted(
+            line
+            for segment in list_segments(self.data.segments)
+            for line in (self.data.segments / segment.path).read_bytes().splitlines(True)
+            if segment in new or json.loads(line)["pair_id"] in waiting
         )
+        [source] = self.cluster.describe(self.names.topic(PAIRS))
+        cut = CutSettings(eval_fraction=0.0, **settings)
+        return cut_dataset(
+            self.data, new, lines, parent=parent, source=source, settings=cut,
+            left_out=choose(lines, cut),
+        )  # fmt: skip
 
     def step(self, training_id: str, step: TrainingStepName, dataset: str) -> None:
         row = TrainingStep(training_id, step, NOW, dataset, "0" * 64)

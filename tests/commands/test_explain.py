@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pairstream.pair_places import PairPlaces, holds_sorted
+from pairstream.pair_places import PairPlaces, find_sorted
 from pairstream.run_records import RunRecords
 from pairstream.story_text import REASONS
 from schemas import clients
@@ -391,6 +391,31 @@ def test_no_character_of_an_agent_steers_the_terminal(
     assert as_json.isascii()
 
 
+def test_a_pair_that_no_dataset_took_says_why(deployment: Deployment) -> None:
+    tie = [attempted("r-2", 1, 0), attempted("r-2", 2, 0.5)]
+    deployment.say(*first_time_run("r-1"), started("r-2"), proposed("r-2"), *tie, finished("r-2"))
+    deployment.settle()
+    deployment.garble()
+    deployment.take_in()
+    deployment.say(*mixed_run("r-3"))
+    deployment.settle()
+    deployment.take_in()
+    newest = deployment.cut(max_garbled_share=0.5, min_score_gap=1.0)
+    assert newest.left_out == {"garbled_share": 1, "score_gap": 1}
+
+    (far,) = deployment.run_json("explain", "r-2")["pairs"]
+    both = deployment.run_json("explain", "r-1")["pairs"]
+
+    left = {"dataset": "ds-000001", "reason": "score_gap", "waits": False}
+    assert (far["state"], far["left_out"], far["dataset"]) == ("left_out", left, None)
+    assert "left out of ds-000001 for good: score_gap" in deployment.run("explain", "r-2")
+    (waiting,) = [pair for pair in both if pair["left_out"]]
+    assert {pair["state"] for pair in both} == {"waits", "in_dataset"}
+    assert (waiting["state"], waiting["left_out"]["waits"]) == ("waits", True)
+    shown = deployment.run("explain", "r-1")
+    assert "waits for the next dataset; not in ds-000001: garbled_share" in shown
+
+
 # --- Where keys and pairs are --------------------------------------------------------------------
 
 
@@ -449,8 +474,8 @@ def test_a_pair_is_found_in_a_dataset_exactly_if_it_stands_there(
     ]
     sorted_file.write_text("".join(f"{line}\n" for line in lines))
 
-    assert all(holds_sorted(sorted_file, pair_id) for pair_id in known)
-    assert holds_sorted(sorted_file, unknown) is (unknown in known)
+    assert all(find_sorted(sorted_file, pair_id) for pair_id in known)
+    assert (find_sorted(sorted_file, unknown) is not None) is (unknown in known)
 
 
 def test_every_pair_of_a_real_dataset_is_found(deployment: Deployment) -> None:

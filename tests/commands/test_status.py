@@ -132,7 +132,10 @@ def test_the_data_directory_gives_position_datasets_and_the_way_to_the_next(
     facts = deployment.run_json("status", "--trigger-pairs", 5)
 
     assert facts["cluster"]["trainer"] == {"position_from": "segments", "lag": 1, "note": None}
-    assert facts["next_dataset"] == {"new_pairs": 2, "trigger_pairs": 5, "missing_pairs": 3}
+    assert facts["next_dataset"] == {
+        "new_pairs": 2, "trigger_pairs": 5, "missing_pairs": 3, "held_back": {}
+    }  # fmt: skip
+    assert facts["data_dir"]["waiting"] == {}
     directory = facts["data_dir"]
     assert directory["new_rules"] == {"first_time_code": 1, "first_time_strategy": 1}
     (shown,) = directory["datasets"]

@@ -1,8 +1,9 @@
 """The trainer's own loop over records from a file, as a process that can be killed.
 
-`python -m tests.trainer.intake_driver DATA RECORDS TRIGGER [--once]`. RECORDS holds one JSON object
-a line: partition, offset, value (base64). Without `--once` the ends are told as in a stream: each
-read ends at what has come so far. Refused records are appended to DATA/refused.
+`python -m tests.trainer.intake_driver DATA RECORDS TRIGGER [--once] [--curated]`. RECORDS holds one
+JSON object a line: partition, offset, value (base64). Without `--once` the ends are told as in a
+stream: each read ends at what has come so far. With `--curated` not every pair is taken by the next
+dataset. Refused records are appended to DATA/refused.
 """
 
 import base64
@@ -97,7 +98,7 @@ class NoTrainings:
         pass
 
 
-def main(root: str, records: str, trigger_pairs: str, once: bool) -> None:
+def main(root: str, records: str, trigger_pairs: str, *, once: bool, curated: bool) -> None:
     data = DataDir(Path(root))
     settings = TrainerSettings(
         data_dir=data.root,
@@ -105,6 +106,7 @@ def main(root: str, records: str, trigger_pairs: str, once: bool) -> None:
         segment_pairs=4,
         segment_seconds=3600.0,
         launcher="none",
+        max_garbled_share=0.3 if curated else 1.0,
     )
     stop = threading.Event()
     consumer = FileConsumer(Path(records), stop)
@@ -124,4 +126,4 @@ def main(root: str, records: str, trigger_pairs: str, once: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], once="--once" in sys.argv)
+    main(*sys.argv[1:4], once="--once" in sys.argv, curated="--curated" in sys.argv)

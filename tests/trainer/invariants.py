@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,12 @@ def lines(dataset: Path) -> list[bytes]:
 
 def all_lines(root: Path) -> list[bytes]:
     return [line for dataset in datasets(root) for line in lines(dataset)]
+
+
+def left_out(dataset: Path) -> list[dict[str, Any]]:
+    """Its list of candidates that it did not take; empty where there is none."""
+    path = dataset / "left-out.jsonl"
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
 def snapshot(root: Path) -> Snapshot:
@@ -83,6 +90,29 @@ def assert_datasets(root: Path) -> None:
             assert later["offsets"][partition]["from"] == offsets["to"]
     ids = [json.loads(line)["pair_id"] for line in all_lines(root)]
     assert len(ids) == len(set(ids))
+    assert_left_out(found)
+
+
+WAITING = {"garbled_share", "agent_share", "task_share"}
+
+
+def assert_left_out(found: list[Path]) -> None:
+    """What is left out for good stands nowhere again; what waits is a candidate of the next one."""
+    gone: set[str] = set()
+    waiting: set[str] = set()
+    for path in found:
+        told = manifest(path)
+        lists = left_out(path)
+        taken = {json.loads(line)["pair_id"] for line in lines(path)}
+        listed = {each["pair_id"] for each in lists}
+        assert told["waited"] == len(waiting)
+        assert not taken & listed
+        assert not gone & (taken | listed)
+        assert waiting <= taken | listed
+        assert told["left_out"] == dict(Counter(each["reason"] for each in lists))
+        assert all(each["waits"] == (each["reason"] in WAITING) for each in lists)
+        gone |= {each["pair_id"] for each in lists if not each["waits"]}
+        waiting = {each["pair_id"] for each in lists if each["waits"]}
 
 
 def assert_dataset(path: Path) -> None:
@@ -97,15 +127,20 @@ def assert_dataset(path: Path) -> None:
         assert not (path / name).stat().st_mode & 0o222
         ids = [json.loads(line)["pair_id"] for line in content.splitlines()]
         assert ids == sorted(ids)
-        rows += len(ids)
+        rows += len(ids) if name != "left-out.jsonl" else 0
     assert told["pairs"] == rows == sum(told["rules"].values())
-    assert_held_out(path, told["settings"]["eval_fraction"])
+    assert_held_out(path, told["settings"])
 
 
-def assert_held_out(path: Path, fraction: float) -> None:
+def assert_held_out(path: Path, settings: dict[str, Any]) -> None:
     """By the hash alone; where it would leave nothing to train on, nothing is held out."""
+    fraction, by_task = settings["eval_fraction"], settings["held_out_by"] == "task"
+
+    def key(row: dict[str, Any]) -> str:
+        return row["task_id"] if by_task and row["task_id"] is not None else row["run_id"]
+
     train, held_out = (
-        {json.loads(line)["run_id"] for line in (path / name).read_bytes().splitlines()}
+        {key(json.loads(line)) for line in (path / name).read_bytes().splitlines()}
         for name in ("train.jsonl", "eval.jsonl")
     )
     wanted = {run for run in train | held_out if is_held_out(run, fraction)}

@@ -1,6 +1,7 @@
 """A data directory with datasets, and what a training with the stand-in script needs."""
 
 from pathlib import Path
+from typing import Any
 
 from schemas.dead_letters import Origin
 from schemas.rows import Pair, encode
@@ -31,10 +32,10 @@ def make_base_model(folder: Path) -> Path:
     return folder
 
 
-def publish(root: Path, pairs: list[Pair], *, first: int = 0) -> DataDir:
+def publish(root: Path, pairs: list[Pair], *, first: int = 0, **given: Any) -> DataDir:
     """Cut the pairs as the next dataset of a data directory whose topic they follow in."""
     data = DataDir(root)
-    settings = TrainerSettings(data_dir=root, launcher="none")
+    settings = TrainerSettings(data_dir=root, launcher="none", **given)
     intake = Intake(data, settings, SOURCE, {0: 0})
     records = [
         (Origin("pairs", 0, first + n), None, [], encode(pair)) for n, pair in enumerate(pairs)

@@ -12,14 +12,11 @@ from hypothesis import strategies as st
 from schemas.rows import Pair
 from tests.trainer.invariants import is_held_out
 from tests.trainer.made_pairs import line, make_pairs
-from trainer import datasets
-from trainer.datasets import (
-    Content,
-    read_lines,
-    write_content,
-)
+from trainer import cut, selection
+from trainer.cut import Content, read_lines, write_content
 from trainer.index import PairIndex
 from trainer.segments import OpenSegment
+from trainer.selection import CutSettings
 
 PAIRS = make_pairs(24)
 
@@ -46,7 +43,7 @@ def written(folder: Path, pairs: list[Pair], segment_rows: int, fraction: float)
         segments.append(segment)
     (folder / "out").mkdir()
     lines = read_lines(folder / "segments", index.in_order(segments))
-    return write_content(folder / "out", lines, eval_fraction=fraction)
+    return write_content(folder / "out", lines, CutSettings(eval_fraction=fraction))
 
 
 def read_both(folder: Path) -> tuple[list[bytes], list[bytes]]:
@@ -86,8 +83,8 @@ def test_the_same_pairs_give_the_same_bytes_in_whatever_order_they_came(
 @EXAMPLES
 @given(st.lists(st.sampled_from(PAIRS), unique_by=lambda pair: pair.pair_id), st.floats(0, 0.99))
 def test_a_run_never_stands_on_both_sides(pairs: list[Pair], fraction: float) -> None:
-    train = {p.run_id for p in pairs if not datasets.is_held_out(p.run_id, fraction)}
-    held_out = {p.run_id for p in pairs if datasets.is_held_out(p.run_id, fraction)}
+    train = {p.run_id for p in pairs if not selection.is_held_out(p.run_id, fraction)}
+    held_out = {p.run_id for p in pairs if selection.is_held_out(p.run_id, fraction)}
 
     assert train.isdisjoint(held_out)
     assert held_out == {p.run_id for p in pairs if is_held_out(p.run_id, fraction)}
@@ -97,14 +94,14 @@ def test_a_run_never_stands_on_both_sides(pairs: list[Pair], fraction: float) ->
 def test_the_held_out_share_of_many_runs_is_the_one_that_was_set(
     fraction: float, share: float
 ) -> None:
-    held_out = sum(datasets.is_held_out(f"r-{n}", fraction) for n in range(20_000))
+    held_out = sum(selection.is_held_out(f"r-{n}", fraction) for n in range(20_000))
     assert held_out == pytest.approx(20_000 * share, rel=0.05)
 
 
 def test_a_larger_share_holds_out_the_same_runs_and_more() -> None:
     runs = [f"r-{n}" for n in range(1000)]
     few, many = (
-        {run for run in runs if datasets.is_held_out(run, fraction)} for fraction in (0.1, 0.3)
+        {run for run in runs if selection.is_held_out(run, fraction)} for fraction in (0.1, 0.3)
     )
     assert few < many
 
@@ -132,7 +129,7 @@ def test_where_every_run_would_be_held_out_none_is(tmp_path: Path) -> None:
 def test_more_segments_than_may_be_open_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datasets, "OPEN_SEGMENTS", 2)
+    monkeypatch.setattr(cut, "OPEN_SEGMENTS", 2)
     shuffled = random.Random(5).sample(PAIRS, len(PAIRS))
     written(tmp_path, shuffled, 2, 0.0)
 

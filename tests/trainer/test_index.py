@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import PairstreamError
 from tests.trainer.made_pairs import line, make_pairs
-from trainer.datasets import read_lines
+from trainer.cut import read_lines
 from trainer.index import PairIndex
 from trainer.segments import OpenSegment, Segment
 

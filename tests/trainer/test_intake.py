@@ -1,7 +1,6 @@
 """What the intake takes, and what it leaves."""
 
 import random
-from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tests.trainer.fed_intake import (
     PARTITIONS,
     VALUES,
     Refused,
+    feed_by_parts,
     open_intake,
     records,
 )
@@ -38,17 +38,8 @@ def test_every_pair_stands_in_one_dataset_once_whatever_the_order_and_the_cuts(
 ) -> None:
     root = tmp_path_factory.mktemp("data")
     intake = open_intake(root)
-    left = records([*order[:20], *again, *order])
-    for count, then in cycle(reads):
-        intake.take(left[:count], Refused())
-        del left[:count]
-        if then:
-            intake.close_segments()
-        if then == "cut" and intake.new_pairs:
-            intake.cut()
-        if not left:
-            break
-    intake.close_segments()
+    for _ in feed_by_parts(intake, records([*order[:20], *again, *order]), reads):
+        pass
     if intake.new_pairs:
         intake.cut()
 

@@ -12,7 +12,15 @@ import pytest
 
 from schemas.crash_points import VARIABLE
 from tests.crash_points import crash_points
-from tests.trainer.invariants import all_lines, assert_datasets, assert_sound, snapshot, spread
+from tests.trainer.invariants import (
+    all_lines,
+    assert_datasets,
+    assert_sound,
+    datasets,
+    left_out,
+    snapshot,
+    spread,
+)
 from tests.trainer.made_pairs import line, make_pairs
 
 REPOSITORY = Path(__file__).parents[2]
@@ -78,6 +86,27 @@ def test_killed_at_a_step_every_pair_still_stands_in_one_dataset_once(
     assert sorted(all_lines(tmp_path)) == sorted(map(line, PAIRS))
     assert snapshot(tmp_path).items() >= published.items()
     assert refused(tmp_path) == {(p, o) for p, o, value in RECORDS if value in BAD}
+
+
+@pytest.mark.parametrize("passing", [1, 2])
+@pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("trainer.cut_")])
+def test_killed_at_a_cut_that_leaves_pairs_out_none_is_lost(
+    point: str, passing: int, tmp_path: Path, records: Path
+) -> None:
+    killed = take_in(tmp_path, records, 15, "--curated", crash_at=f"{point}:{passing}")
+    assert killed == -signal.SIGKILL
+    assert_datasets(tmp_path)
+    published = snapshot(tmp_path)
+
+    assert take_in(tmp_path, records, 1, "--once", "--curated") == 0
+
+    assert_sound(tmp_path, ends=ENDS)
+    assert snapshot(tmp_path).items() >= published.items()
+    waiting = {each["pair_id"] for each in left_out(datasets(tmp_path)[-1])}
+    assert waiting
+    assert sorted(all_lines(tmp_path)) == sorted(
+        line(pair) for pair in PAIRS if pair.pair_id not in waiting
+    )
 
 
 def test_without_a_kill_a_stream_is_cut_more_than_once(tmp_path: Path, records: Path) -> None:

@@ -11,17 +11,18 @@ from schemas.source import Source
 from tests.trainer.invariants import assert_dataset, sha256, snapshot
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import publish
-from trainer import datasets, layout
+from trainer import cut, layout
+from trainer.cut import remove_unpublished
 from trainer.datasets import (
     DatasetManifest,
     OffsetRange,
     read_manifest,
-    remove_unpublished,
     uncut,
     verify_dataset,
 )
 from trainer.layout import DataDir
 from trainer.segments import Segment
+from trainer.selection import CutSettings
 
 PAIRS = make_pairs(24)
 
@@ -74,7 +75,7 @@ def test_the_manifest_is_the_last_file_and_one_rename_publishes(
 
     monkeypatch.setattr(Path, "rename", record_rename)
     monkeypatch.setattr(Path, "replace", record_replace)
-    for module in (layout, datasets):
+    for module in (layout, cut):
         monkeypatch.setattr(module, "sync_folder", record_sync)
     publish(tmp_path, PAIRS)
 
@@ -147,7 +148,8 @@ SEGMENTS = [Segment(0, 0, 9, 1, ""), Segment(0, 10, 19, 1, ""), Segment(1, 0, 4,
 def manifest_with(offsets: dict[str, OffsetRange]) -> DatasetManifest:
     return DatasetManifest(
         name="ds-000001", parent=None, created_at=datetime.now(UTC), pairs=0,
-        runs=0, rules={}, offsets=offsets, files={}, settings={}, source=Source("c", "t", "i", 2),
+        runs=0, rules={}, offsets=offsets, files={}, settings=CutSettings(eval_fraction=0.1),
+        source=Source("c", "t", "i", 2),
     )  # fmt: skip
 
 
@@ -171,6 +173,6 @@ def test_segments_behind_the_newest_datasets_ends_are_uncut(
 def test_a_partition_without_news_keeps_its_end() -> None:
     parent = manifest_with({"1": OffsetRange(0, 5), "10": OffsetRange(3, 7)})
 
-    assert datasets._offsets(SEGMENTS[:2], parent) == {
+    assert cut._offsets(SEGMENTS[:2], parent) == {
         "0": OffsetRange(0, 20), "1": OffsetRange(5, 5), "10": OffsetRange(7, 7)
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """`pairstream trainer --once` on a broker: what it cuts, and what it refuses."""
 
 import json
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -14,7 +15,15 @@ from schemas.source import Source
 from schemas.topics import PAIRS, TRAININGS
 from tests.conftest import Pairstream
 from tests.trainer.deployment import PARTITIONS, Deployment
-from tests.trainer.invariants import all_lines, assert_sound, datasets, lines, manifest, snapshot
+from tests.trainer.invariants import (
+    all_lines,
+    assert_sound,
+    datasets,
+    left_out,
+    lines,
+    manifest,
+    snapshot,
+)
 from tests.trainer.made_pairs import line, make_pairs
 from tests.trainer.stand_in import make_base_model, stand_in_context
 from trainer import training
@@ -97,6 +106,82 @@ def test_a_replay_of_the_topic_gives_the_live_datasets_bytes(
     of_these = tmp_path / "of-these"
     deployment.command("replay", "--from", "pairs", "--out", of_these, "--dataset", live)
     assert manifest(of_these)["files"] == manifest(live)["files"]
+
+
+def test_a_replay_of_a_dataset_that_left_pairs_out_gives_its_bytes(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    cap = ("--max-garbled-share", 0.25, "--duplicates", "near", "--held-out-by", "task")
+    for start in (0, 12, 24):
+        deployment.send([*MADE[start : start + 12], *MADE[start : start + 3]])
+        deployment.trainer("--trigger-pairs", 1, "--eval-fraction", 0.3, *cap)
+    live = datasets(deployment.root)
+    waiting = [manifest(dataset)["left_out"]["garbled_share"] for dataset in live]
+    assert len(waiting) == 3
+    assert [manifest(dataset)["waited"] for dataset in live] == [0, *waiting[:2]]
+
+    for dataset in live:
+        again = tmp_path / dataset.name
+        deployment.command("replay", "--from", "pairs", "--out", again, "--dataset", dataset)
+        assert manifest(again)["files"] == manifest(dataset)["files"]
+        assert manifest(again)["offsets"] == manifest(dataset)["offsets"]
+        assert left_out(again) == left_out(dataset)
+    assert_sound(deployment.root, ends=deployment.ends())
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_a_duplicate_in_the_offsets_of_a_later_dataset_is_not_rebuilt_into_it(
+    share: float, deployment: Deployment, tmp_path: Path
+) -> None:
+    cap = ("--max-garbled-share", share)
+    for part in (MADE[:10], [*MADE[5:10], *MADE[10:20]], [*MADE[:20], *MADE[20:]]):
+        deployment.send(part)
+        deployment.trainer("--trigger-pairs", 1, *cap)
+
+    for live in datasets(deployment.root):
+        again = tmp_path / live.name
+        deployment.command("replay", "--from", "pairs", "--out", again, "--dataset", live)
+        assert manifest(again)["files"] == manifest(live)["files"]
+
+
+def test_a_replay_without_the_list_of_what_waited_is_refused(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    for part in (MADE[:12], MADE[12:24]):
+        deployment.send(part)
+        deployment.trainer("--trigger-pairs", 1, "--max-garbled-share", 0.25)
+    alone = tmp_path / "elsewhere" / "ds-000002"
+    shutil.copytree(deployment.root / "datasets" / "ds-000002", alone)
+
+    replay = ("replay", "--from", "pairs", "--out", tmp_path / "again", "--dataset", alone)
+    done = deployment.command(*replay, check=False)
+
+    assert done.returncode == 1
+    assert "ds-000001 is no published dataset" in done.stderr
+    assert not (tmp_path / "again").exists()
+
+
+def test_where_no_pair_may_be_taken_the_trainer_says_so_once_and_status_too(
+    deployment: Deployment,
+) -> None:
+    garbled = [pair for pair in MADE if pair.garbler is not None]
+    deployment.send(garbled)
+    deployment.env["PAIRSTREAM_MAX_GARBLED_SHARE"] = "0.3"
+    done = deployment.trainer("--trigger-pairs", 1)
+
+    assert done.stderr.count("nothing_to_cut") + done.stdout.count("nothing_to_cut") == 1
+    assert datasets(deployment.root) == []
+    status = deployment.command("status", "--trigger-pairs", 1)
+    assert f"none of them can be taken now: {len(garbled)} garbled_share" in status.stdout
+    told = json.loads(deployment.command("status", "--trigger-pairs", 1, "--json").stdout)
+    assert told["next_dataset"]["held_back"] == {"garbled_share": len(garbled)}
+
+    deployment.send(pair for pair in MADE if pair.garbler is None)
+    deployment.trainer("--trigger-pairs", 1)
+    told = json.loads(deployment.command("status", "--trigger-pairs", 1, "--json").stdout)
+    [dataset] = datasets(deployment.root)
+    assert told["next_dataset"]["held_back"] == {}
+    assert told["data_dir"]["waiting"] == manifest(dataset)["left_out"]
 
 
 def test_a_topic_that_was_made_anew_is_refused(deployment: Deployment) -> None:

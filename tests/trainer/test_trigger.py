@@ -30,6 +30,18 @@ def test_it_tells_how_many_are_missing(new_pairs: int, missing: int) -> None:
     assert Trigger(100).missing(new_pairs) == missing
 
 
+def test_where_nothing_could_be_taken_it_fires_again_when_as_many_more_are_there() -> None:
+    trigger = Trigger(10)
+    assert trigger.fires(12, positions=END, ends=END)
+    trigger.fired(left=12)
+
+    fired = [trigger.fires(n, positions=END, ends=END) for n in range(12, 23)]
+
+    assert fired == [False] * 10 + [True]
+    trigger.fired(left=0)
+    assert trigger.missing(3) == 7
+
+
 def test_a_backlog_is_one_dataset() -> None:
     trigger = Trigger(10)
     fired = [trigger.fires(n, positions={0: n}, ends={0: 1000}) for n in range(1001)]

@@ -10,7 +10,8 @@ from schemas.rows import encode
 from streams.garbling import Garbler, corrupt, garbled_pair
 from streams.partition import Partition
 from tests.streams.asked import as_a_model_garbles
-from trainer.datasets import write_content
+from trainer.cut import write_content
+from trainer.selection import CutSettings
 from trainer.train_dpo import read_rows
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
@@ -59,7 +60,7 @@ def test_rows_train_with_trl_as_they_are(tmp_path: Path, tiny_model: Path) -> No
     from trl import DPOConfig, DPOTrainer
 
     lines = dataset_lines()
-    assert write_content(tmp_path, lines, eval_fraction=0).rules == {
+    assert write_content(tmp_path, lines, CutSettings(eval_fraction=0)).rules == {
         "first_time_code": 1, "first_time_strategy": 1, "mixed_code": 2
     }  # fmt: skip
     rows = load_dataset(

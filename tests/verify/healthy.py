@@ -119,6 +119,29 @@ def live_through(deployment: Damageable) -> list[DatasetManifest]:
     return [first, second]
 
 
+def live_through_shares(deployment: Damageable) -> list[DatasetManifest]:
+    """Two datasets that did not take every pair: some are left out for good, others wait, of which
+    the second takes some.
+    """
+    settings = {"max_garbled_share": 0.4, "min_score_gap": 1.0}
+    deployment.say(*mixed_run("m-1"), *mixed_run("m-2"), *first_time_run("f-1"), *barely("b-1"))
+    deployment.say(*first_time_run("f-2"))
+    _settle(deployment)
+    first = deployment.cut(**settings)
+    deployment.say(*mixed_run("m-3"), *mixed_run("m-4"), *mixed_run("m-5"), *barely("b-2"))
+    _settle(deployment)
+    second = deployment.cut(first, **settings)
+    deployment.say(*mixed_run("m-6"))
+    _settle(deployment)
+    return [first, second]
+
+
+def barely(run_id: str) -> list[Event]:
+    """Gives a pair with little between its scores."""
+    attempts = [attempted(run_id, 1, 0), attempted(run_id, 2, 0.5)]
+    return [started(run_id), proposed(run_id), *attempts, finished(run_id)]
+
+
 def _settle(deployment: Damageable) -> None:
     deployment.settle()
     deployment.garble()

@@ -321,7 +321,11 @@ DAMAGES: list[tuple[Damage, str]] = [
 def test_damage_is_named_with_its_place(
     healthy: Damageable, tmp_path: Path, damage: Damage, check: str
 ) -> None:
-    data = DataDir(tmp_path / "data")
+    assert_named(healthy, DataDir(tmp_path / "data"), damage, check)
+
+
+def assert_named(healthy: Damageable, data: DataDir, damage: Damage, check: str) -> None:
+    """Damage a copy, of which `verify` then says that and nothing else."""
     shutil.copytree(healthy.data.root, data.root, symlinks=True)
     named, at = damage(data)
 

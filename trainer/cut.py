@@ -1,0 +1,226 @@
+"""Cuts datasets. Contract, section 5.
+
+Guarantee: the same pairs and settings give the same files but for the manifest, to the byte,
+whatever the order in which the pairs came; a dataset exists completely or not at all.
+"""
+
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
+
+import msgspec
+import orjson
+
+from schemas.crash_points import crash_point
+from schemas.errors import PairstreamError
+from schemas.source import Source
+from trainer.composition import Composer, Composition
+from trainer.datasets import EVAL, LEFT_OUT, TRAIN, DatasetManifest, FileEntry, OffsetRange
+from trainer.index import Place
+from trainer.layout import (
+    MANIFEST,
+    READ_ONLY,
+    DataDir,
+    make_folder,
+    sync_folder,
+    write_durably,
+)
+from trainer.left_out import LeftOut, left_out_line
+from trainer.segments import Segment, next_offsets
+from trainer.selection import (
+    WAITS,
+    CutSettings,
+    Reason,
+    candidate_of,
+    held_out_key,
+    is_held_out,
+    select,
+)
+
+OPEN_SEGMENTS = 64
+
+NONE_LEFT_OUT: Mapping[str, Reason] = MappingProxyType({})
+
+_TEMPORARY = ".tmp"
+
+
+def read_lines(folder: Path, places: Iterable[Place]) -> Iterator[bytes]:
+    """Lines of segments by their places, with a bounded number of files open."""
+    files: dict[str, BinaryIO] = {}
+    try:
+        for path, offset, length in places:
+            if path not in files:
+                if len(files) >= OPEN_SEGMENTS:
+                    files.pop(next(iter(files))).close()
+                files[path] = (folder / path).open("rb")
+            yield os.pread(files[path].fileno(), length, offset)
+    finally:
+        for file in files.values():
+            file.close()
+
+
+class _Writer:
+    """One file of a dataset as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._digest = hashlib.sha256()
+        self._bytes = self.rows = 0
+
+    def add(self, line: bytes) -> None:
+        self._file.write(line)
+        self._digest.update(line)
+        self._bytes += len(line)
+        self.rows += 1
+
+    def close(self) -> FileEntry:
+        with self._file:
+            self._file.flush()
+            os.fchmod(self._file.fileno(), READ_ONLY)  # before the fsync, or it may be lost
+            os.fsync(self._file.fileno())
+        return FileEntry(self._digest.hexdigest(), self._bytes, self.rows)
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What was written to a folder."""
+
+    files: dict[str, FileEntry]
+    runs: int
+    rules: dict[str, int]
+    composition: Composition
+    left_out: dict[Reason, int]
+
+    @property
+    def pairs(self) -> int:
+        return self.files[TRAIN].rows + self.files[EVAL].rows
+
+
+def choose(lines: Iterable[bytes], settings: CutSettings) -> dict[str, Reason]:
+    """Why each pair that is not to be taken is not; lines come in the order of pair_id."""
+    if settings.takes_all:
+        return {}
+    rows = map(orjson.loads, lines)
+    return select((candidate_of(row, settings.duplicates) for row in rows), settings)
+
+
+def write_content(
+    folder: Path,
+    lines: Iterable[bytes],
+    settings: CutSettings,
+    left_out: Mapping[str, Reason] = NONE_LEFT_OUT,
+) -> Content:
+    """Split lines, which come in the order of pair_id, over the two files, and list what is left
+    out of them.
+
+    Where the hash would hold out every run, none is held out: nothing could be trained otherwise.
+    """
+    train, held_out = _Writer(folder / TRAIN), _Writer(folder / EVAL)
+    others = _Writer(folder / LEFT_OUT) if left_out else None
+    rules: Counter[str] = Counter()
+    runs: set[bytes] = set()
+    composer = Composer()
+    for line in lines:
+        row = orjson.loads(line)
+        reason = left_out.get(row["pair_id"])
+        if others is not None and reason is not None:
+            others.add(left_out_line(LeftOut(row["pair_id"], reason, reason in WAITS)))
+            continue
+        rules[row["rule"]] += 1
+        runs.add(hashlib.sha256(row["run_id"].encode()).digest()[:8])
+        composer.add(row)
+        key = held_out_key(row, settings.held_out_by)
+        (held_out if is_held_out(key, settings.eval_fraction) else train).add(line)
+    files = {TRAIN: train.close(), EVAL: held_out.close()}
+    if not train.rows and held_out.rows:
+        (folder / EVAL).rename(folder / TRAIN)
+        files = {TRAIN: files[EVAL], EVAL: _Writer(folder / EVAL).close()}
+    crash_point("trainer.cut_pairs_written")
+    if others is not None:
+        files[LEFT_OUT] = others.close()
+    reasons = Counter(left_out.values())
+    return Content(
+        files=files,
+        runs=len(runs),
+        rules=dict(sorted(rules.items())),
+        composition=composer.result(),
+        left_out=dict(sorted(reasons.items())),
+    )
+
+
+def remove_unpublished(data: DataDir) -> None:
+    """Remove what a killed trainer had begun to cut: its segments are cut again.
+
+    What it had published is made safe, to which it may not have come: it is seen, so it stays.
+    """
+    for path in data.datasets.glob(f".ds-*{_TEMPORARY}"):
+        shutil.rmtree(path)
+    if data.datasets.is_dir():
+        sync_folder(data.datasets)
+
+
+def cut_dataset(
+    data: DataDir,
+    segments: list[Segment],
+    lines: Iterable[bytes],
+    *,
+    parent: DatasetManifest | None,
+    source: Source,
+    settings: CutSettings,
+    left_out: Mapping[str, Reason] = NONE_LEFT_OUT,
+) -> DatasetManifest:
+    """Publish the lines of the given segments and of what waits in the parent, which come in the
+    order of pair_id.
+    """
+    name = data.next_dataset_name()
+    if (data.datasets / name).exists():
+        raise PairstreamError(f"{data.datasets / name} has no manifest: move it out of the folder")
+    make_folder(data.datasets)
+    temporary = data.datasets / f".{name}{_TEMPORARY}"
+    temporary.mkdir()
+    crash_point("trainer.cut_begun")
+    content = write_content(temporary, lines, settings, left_out)
+    crash_point("trainer.cut_written")
+    manifest = DatasetManifest(
+        name=name,
+        parent=parent.name if parent else None,
+        created_at=datetime.now(UTC),
+        pairs=content.pairs,
+        runs=content.runs,
+        rules=content.rules,
+        offsets=_offsets(segments, parent),
+        files=content.files,
+        settings=settings,
+        source=source,
+        composition=content.composition,
+        left_out=content.left_out,
+        waited=parent.waiting if parent else 0,
+    )
+    publish(temporary, data.datasets / name, manifest)
+    return manifest
+
+
+def publish(temporary: Path, target: Path, manifest: DatasetManifest) -> None:
+    """Make the folder a dataset: the manifest last, then one rename."""
+    encoded = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
+    write_durably(temporary / MANIFEST, encoded, read_only=True)
+    crash_point("trainer.cut_manifest_written")
+    temporary.rename(target)
+    crash_point("trainer.cut_renamed")
+    sync_folder(target.parent)
+    crash_point("trainer.cut_published")
+
+
+def _offsets(segments: list[Segment], parent: DatasetManifest | None) -> dict[str, OffsetRange]:
+    """The ranges cut now; a partition without news keeps its end, so that it is not forgotten."""
+    kept = parent.offsets if parent else {}
+    ends = {key: OffsetRange(offsets.to, offsets.to) for key, offsets in kept.items()}
+    for partition, end in next_offsets(segments).items():
+        first = min(segment.first for segment in segments if segment.partition == partition)
+        ends[str(partition)] = OffsetRange(first, end)
+    return dict(sorted(ends.items(), key=lambda item: int(item[0])))
