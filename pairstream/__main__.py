@@ -19,6 +19,7 @@ COMMANDS = {
     "trainer": "Take in pairs, cut datasets, train.",
     "replay": "Rebuild a dataset from a topic.",
     "train": "Train on one dataset, now.",
+    "models": "List, compare, promote and roll back models.",
     "status": "One screen: lag, runs, pairs, datasets, trainings.",
     "dlt": "Show and re-send dead letters.",
     "spool": "Show and send what agents that ended have left.",

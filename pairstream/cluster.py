@@ -68,9 +68,9 @@ class Cluster:
             else:
                 return {name: len(topic.partitions) for name, topic in topics.items()}
 
-    def require(self, *names: str) -> dict[str, int]:
+    def require(self, *names: str, wait_seconds: float = ANSWER_SECONDS) -> dict[str, int]:
         """Counts of partitions of topics that must be there. Raises: PairstreamError."""
-        found = self.partitions()
+        found = self.partitions(wait_seconds=wait_seconds)
         missing = [name for name in names if not found.get(name)]
         if missing:
             raise PairstreamError(

@@ -12,11 +12,14 @@ from schemas.rows import TrainingStepName
 from schemas.source import Source
 from trainer.archive import checksum_file
 from trainer.datasets import DatasetManifest, read_manifest, uncut
+from trainer.latest import read_latest
 from trainer.layout import DataDir
+from trainer.publishing import archive_of
 from trainer.segments import Segment, list_segments, next_offsets
 from trainer.source import read_source
 from trainer.training_manifest import read_started, read_training
 from trainer.trainings import training_id
+from trainer.verdict import Verdict
 
 
 class DatasetFacts(Struct, frozen=True):
@@ -32,7 +35,8 @@ class DatasetFacts(Struct, frozen=True):
 class TrainingFacts(Struct, frozen=True, kw_only=True):
     """One training, as its folder or the topic of trainings tells it.
 
-    `state` is its last step. `figures` are the training script's, null before it has ended.
+    `state` is its last step. `figures` are the training script's, null before it has ended; `gate`
+    is the gate's verdict, null where it was not asked.
     """
 
     training_id: str
@@ -42,6 +46,7 @@ class TrainingFacts(Struct, frozen=True, kw_only=True):
     detail: str | None
     figures: dict[str, object] | None = None
     archive: str | None = None
+    gate: Verdict | None = None
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):
@@ -77,7 +82,7 @@ def read_data_facts(data: DataDir) -> DataFacts:
         new_pairs=sum(segment.rows for segment in waiting),
         new_rules=_rules(data, waiting),
         datasets=[_dataset_facts(manifest) for manifest in manifests],
-        latest=_latest(data),
+        latest=read_latest(data.models),
     )
 
 
@@ -115,7 +120,7 @@ def _training_facts(data: DataDir, folder: Path) -> TrainingFacts:
             time=started.at if started else None,
             detail=started.launcher if started else None,
         )
-    archive = data.models / f"{folder.name}.tar.gz"
+    archive = archive_of(data.models, folder.name)
     return TrainingFacts(
         training_id=folder.name,
         dataset=manifest.dataset,
@@ -124,6 +129,7 @@ def _training_facts(data: DataDir, folder: Path) -> TrainingFacts:
         detail=manifest.why,
         figures=manifest.figures,
         archive=str(archive) if checksum_file(archive).exists() else None,
+        gate=manifest.gate,
     )
 
 
@@ -134,8 +140,3 @@ def _dataset_of(training: str, data: DataDir) -> str | None:
         if training == first or training.startswith(f"{first}-"):
             return name
     return None
-
-
-def _latest(data: DataDir) -> str | None:
-    link = data.models / "latest"
-    return link.readlink().name if link.is_symlink() else None

@@ -7,7 +7,7 @@ from msgspec import Struct
 from pairstream.cluster import Cluster
 from pairstream.cluster_facts import ClusterFacts, read_cluster_facts, read_last_steps
 from pairstream.data_facts import DataFacts, TrainingFacts, read_data_facts, read_trainings
-from schemas.rows import TrainingStep
+from schemas.rows import LATEST_STEPS, TrainingStep
 from schemas.settings import TrainerSettings
 from trainer.layout import DataDir
 from trainer.trigger import Trigger
@@ -49,12 +49,15 @@ def read_overview(settings: TrainerSettings, cluster: Cluster | None, *, newest:
 def join_trainings(
     folders: Iterable[TrainingFacts], steps: Iterable[TrainingStep]
 ) -> list[TrainingFacts]:
-    """One entry a training, by name; a folder that says how it ended is believed first. Pure."""
+    """One entry a training, by name; a folder that says how it ended is believed first. Pure.
+
+    What is told of `latest` is told of trainings that succeeded.
+    """
     joined = {
         step.training_id: TrainingFacts(
             training_id=step.training_id,
             dataset=step.dataset,
-            state=step.step,
+            state="succeeded" if step.step in LATEST_STEPS else step.step,
             time=step.time,
             detail=step.detail,
         )

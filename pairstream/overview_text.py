@@ -115,7 +115,8 @@ def training_line(training: TrainingFacts) -> str:
     time = f"  {shown_time(training.time)}" if training.time else ""
     detail = training.detail or _figures(training)
     shown = f"  {shortened(printable(detail), DETAIL_WIDTH)}" if detail else ""
-    return f"{printable(training.training_id)}  {training.state}{time}{shown}"
+    gate = f"  gate {training.gate.word}" if training.gate else ""
+    return f"{printable(training.training_id)}  {training.state}{time}{gate}{shown}"
 
 
 def _figures(training: TrainingFacts) -> str:

@@ -24,7 +24,13 @@ DiscardReason = Literal[
 ]
 # `limit`: by the event that made the run larger than a worker may hold.
 SettledBy = Literal["finished", "timeout", "limit"]
-TrainingStepName = Literal["requested", "started", "succeeded", "failed"]
+TrainingStepName = Literal[
+    "requested", "started", "succeeded", "failed", "promoted", "refused", "rolled_back"
+]
+
+# What these tell is of `latest`, the model to be served: that it came to point at the training
+# (`rolled_back`: again), or, after a success, did not.
+LATEST_STEPS: frozenset[TrainingStepName] = frozenset({"promoted", "refused", "rolled_back"})
 
 
 Distance = Annotated[

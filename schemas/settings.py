@@ -10,6 +10,8 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas import recipe
+
 ENVIRONMENT_PREFIX = "PAIRSTREAM_"
 
 # What a run of 50,000 small attempts takes; real ones are a hundredth of it.
@@ -181,7 +183,31 @@ class DatasetSettings(KafkaSettings, frozen=True, kw_only=True):
     ] = 0.1
 
 
-class TrainingSettings(DatasetSettings, frozen=True, kw_only=True):
+class RecipeSettings(DatasetSettings, frozen=True, kw_only=True):
+    """How to train: each is passed on to the script."""
+
+    training_loss_types: recipe.Losses = "sigmoid,sft"
+    training_loss_weights: recipe.Weights = "1,0.2"
+    training_beta: recipe.Beta = 0.3
+    training_learning_rate: recipe.Rate = 5e-5
+    training_epochs: recipe.Epochs = 1.0
+    training_max_steps: recipe.Steps = -1
+    training_batch_size: recipe.Batch = 1
+    training_gradient_accumulation: recipe.Accumulation = 8
+    training_group_by_length: recipe.Grouping = True
+    training_max_length: recipe.Length = 2048
+    training_max_lost_share: recipe.LostShare = 0.5
+    training_seed: recipe.Seed = 0
+    training_lora_rank: recipe.Rank = 16
+    training_lora_alpha: recipe.Alpha = 32
+    training_quantization: recipe.Quantization = "nf4"
+    training_reference: recipe.Reference = "adapter"
+    training_precompute_reference: recipe.Precompute = "auto"
+    training_early_stop: recipe.Saturation = 5
+    training_report_to: recipe.Report = "none"
+
+
+class TrainingSettings(RecipeSettings, frozen=True, kw_only=True):
     """One training: what is trained, where, and within which limits."""
 
     launcher: Annotated[
@@ -205,9 +231,10 @@ class TrainingSettings(DatasetSettings, frozen=True, kw_only=True):
             "`process`; none: one is made in the data directory."
         ),
     ] = None
+    training_next_round: recipe.NextRound = "fresh"
     training_args: Annotated[
         str,
-        Meta(description="Further flags of the training script, as one would type them."),
+        Meta(description="Further flags of the training script, as typed; they win over settings."),
     ] = ""
     training_deadline_seconds: Annotated[
         float, Positive, Meta(description="A training that takes longer is stopped and failed.")
@@ -223,6 +250,27 @@ class TrainingSettings(DatasetSettings, frozen=True, kw_only=True):
         int,
         Meta(ge=0, description="Training images of ours that are kept after a training."),
     ] = 1
+    gate: Annotated[
+        Literal["on", "off"],
+        Meta(
+            description="Hold what was trained against its base before it becomes the latest "
+            "model; off: whatever was trained becomes it."
+        ),
+    ] = "on"
+    gate_min_pairs: Annotated[
+        int,
+        Meta(ge=1, description="Held-out pairs below which the gate compares nothing."),
+    ] = 20
+    gate_command: Annotated[
+        str,
+        Meta(
+            description="A gate of yours: a command that gets the model's folder as its last "
+            "argument and exits 0 where it may become the latest."
+        ),
+    ] = ""
+    gate_command_seconds: Annotated[
+        float, Positive, Meta(description="A gate of yours that takes longer refuses.")
+    ] = 3600.0
 
 
 class TrainerSettings(TrainingSettings, frozen=True, kw_only=True):

@@ -34,6 +34,11 @@ WITHOUT = {
     "trainer/docker_launcher.py start: start": PART,
     "trainer/image.py write: write_durably": "written again by each start of the training",
     "trainer/index.py __init__: unlink": SWEPT,
+    "trainer/index.py _new_ids: rmtree": SWEPT,
+    "trainer/known_ids.py __init__: unlink": SWEPT,
+    "trainer/known_ids.py _load: unlink": SWEPT,
+    "trainer/latest.py _point: symlink_to": "a link beside the real one, until it is renamed",
+    "trainer/latest.py _point: unlink": "the same link, of a death before",
     "trainer/layout.py sync_file: unlink": PART,
     "trainer/layout.py write_durably: replace": PART,
     "trainer/process_launcher.py _install: rmtree": "made again until it is whole",
@@ -43,26 +48,27 @@ WITHOUT = {
     "trainer/service.py run_trainer: start": "the consumer's, which begins where the files end",
     "trainer/source.py _write: write_durably": "before anything that is relied on",
     "trainer/supervise.py write_exit_code: replace": SCRIPT,
-    "trainer/train_dpo.py make_recorder: unlink": SCRIPT,
-    "trainer/train_dpo.py on_save: unlink": SCRIPT,
-    "trainer/train_dpo.py save_adapter: unlink": SCRIPT,
-    "trainer/train_dpo.py write_result: replace": SCRIPT,
-    "trainer/training.py _publish: symlink_to": "a link beside the real one, until it is renamed",
-    "trainer/training.py _publish: unlink": "the same link, of a death before",
+    "trainer/train_dpo/recorder.py make_recorder: unlink": SCRIPT,
+    "trainer/train_dpo/recorder.py on_save: unlink": SCRIPT,
+    "trainer/train_dpo/files.py save_adapter: unlink": SCRIPT,
+    "trainer/train_dpo/rounds.py merge_into_base: rename": SCRIPT,
+    "trainer/train_dpo/rounds.py merge_into_base: rmtree": SCRIPT,
+    "trainer/train_dpo/files.py write_result: replace": SCRIPT,
     "trainer/training.py _start: start": PART,
     "trainer/training.py _start: unlink": PART,
     "trainer/training.py _train: rmtree": PART,
+    "trainer/training.py run_training: publish": PART,
     "trainer/training_manifest.py _write: write_durably": PART,
     "trainer/trainings.py __enter__: start": "a thread",
 }
 
 
 def steps_without_a_point(folder: Path) -> Iterator[str]:
-    for source in sorted(folder.glob("*.py")):
+    for source in sorted(folder.rglob("*.py")):
         for function in ast.walk(ast.parse(source.read_text())):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 for step in _uncovered(function):
-                    yield f"{folder.name}/{source.name} {function.name}: {step}"
+                    yield f"{source.relative_to(folder.parent)} {function.name}: {step}"
 
 
 def _uncovered(function: ast.AST) -> Iterator[str]:

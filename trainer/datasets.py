@@ -8,13 +8,12 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-import orjson
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
@@ -69,14 +68,25 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sha256(self) -> str:
         """One hash for both files, for those who name a dataset by its content."""
-        both = self.files[TRAIN].sha256 + self.files[EVAL].sha256
-        return hashlib.sha256(both.encode()).hexdigest()
+        return one_hash({name: entry.sha256 for name, entry in self.files.items()})
+
+
+def one_hash(files: Mapping[str, str]) -> str:
+    """Of a dataset, by the hashes of its files."""
+    return hashlib.sha256((files[TRAIN] + files[EVAL]).encode()).hexdigest()
 
 
 def is_held_out(run_id: str, fraction: float) -> bool:
     """Decide by a hash, so that a run never stands on both sides."""
-    digest = hashlib.sha256(run_id.encode()).digest()
-    return int.from_bytes(digest[:8]) < fraction * 2**64
+    return _is_held_out(_run_digest(run_id), fraction)
+
+
+def _run_digest(run_id: str) -> bytes:
+    return hashlib.sha256(run_id.encode()).digest()[:8]
+
+
+def _is_held_out(run_digest: bytes, fraction: float) -> bool:
+    return int.from_bytes(run_digest) < fraction * 2**64
 
 
 def read_manifest(dataset: Path) -> DatasetManifest:
@@ -145,6 +155,16 @@ class _Writer:
         return FileEntry(self._digest.hexdigest(), self._bytes, self.rows)
 
 
+class _Head(msgspec.Struct):
+    """What of a line decides where it goes and what is counted."""
+
+    run_id: str
+    rule: str
+
+
+_head_decoder = msgspec.json.Decoder(_Head)
+
+
 class Content(msgspec.Struct, frozen=True):
     """What was written to a folder."""
 
@@ -166,11 +186,11 @@ def write_content(folder: Path, lines: Iterable[bytes], *, eval_fraction: float)
     rules: Counter[str] = Counter()
     runs: set[bytes] = set()
     for line in lines:
-        row = orjson.loads(line)
-        run_id = row["run_id"]
-        rules[row["rule"]] += 1
-        runs.add(hashlib.sha256(run_id.encode()).digest()[:8])
-        (held_out if is_held_out(run_id, eval_fraction) else train).add(line)
+        row = _head_decoder.decode(line)
+        run = _run_digest(row.run_id)
+        rules[row.rule] += 1
+        runs.add(run)
+        (held_out if _is_held_out(run, eval_fraction) else train).add(line)
     files = {TRAIN: train.close(), EVAL: held_out.close()}
     if not train.rows and held_out.rows:
         (folder / EVAL).rename(folder / TRAIN)

@@ -56,8 +56,11 @@ class Outbox:
     ) -> None:
         """Write one step of a training and wait until it is acknowledged."""
         now = datetime.now(UTC)
-        row = TrainingStep(training_id, step, now, dataset.name, dataset.sha256, detail)
-        self._send(self._names.topic(TRAININGS), training_id.encode(), encode(row), None)
+        self.tell(TrainingStep(training_id, step, now, dataset.name, dataset.sha256, detail))
+
+    def tell(self, row: TrainingStep) -> None:
+        """Write one step as it is, and wait until it is acknowledged."""
+        self._send(self._names.topic(TRAININGS), row.training_id.encode(), encode(row), None)
         self.deliver()
 
     def deliver(self) -> None:

@@ -33,7 +33,7 @@ def command(config_file: Path | None, as_json: bool, newest: int, **flags: Any) 
     lag, note), and open_runs, outcomes and pairs (counts, read, records); data_dir (path, exists,
     source, positions, new_pairs, new_rules, datasets, latest); next_dataset (new_pairs,
     trigger_pairs, missing_pairs); trainings (training_id, dataset, state, time, detail, figures,
-    archive).
+    archive, gate).
 
     \b
     Example:

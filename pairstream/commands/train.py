@@ -1,6 +1,7 @@
 """`pairstream train`."""
 
 import hashlib
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import click
 
 from pairstream.settings_loader import load, settings_options
 from schemas.errors import PairstreamError
-from schemas.rows import TrainingStepName
+from schemas.rows import LATEST_STEPS, TrainingStepName
 from schemas.settings import TrainingSettings
+
+ANSWER_SECONDS = 2.0
 
 
 @click.command("train")
@@ -19,17 +22,20 @@ from schemas.settings import TrainingSettings
 def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
     """Train once on one DATASET, now: a folder with a manifest, as the trainer or `replay` make it.
 
-    The model goes to the data directory's models/; a dataset that was trained before gets another
-    training with the next number. Needs no broker.
+    The model goes to the data directory's models/, and becomes the latest if it passes the gate; a
+    dataset that was trained before gets another training with the next number. Needs no broker;
+    where one answers, the gate's verdict is told in the topic of trainings.
 
     \b
     Example:
       pairstream train pairstream-data/datasets/ds-000001 --base-model ./models/qwen3-0.6b
     """
     from pairstream.logs import set_up_logs
+    from pairstream.training_progress import ProgressShow
     from trainer.datasets import read_manifest
     from trainer.launcher import make_launcher
     from trainer.layout import DataDir
+    from trainer.recipe import recipe_flags
     from trainer.training import TrainingRequest, run_training
     from trainer.trainings import training_id
 
@@ -37,20 +43,43 @@ def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
     set_up_logs()
     if settings.launcher == "none":
         raise PairstreamError("PAIRSTREAM_LAUNCHER=none trains nothing: use docker or process")
+    recipe_flags(settings)  # what cannot be is said before anything is made
     manifest = read_manifest(dataset)
     data = DataDir(settings.data_dir.absolute())
     request = _next_request(
         TrainingRequest, training_id(manifest.name), _directory_id(data), dataset, data
     )
 
-    def on_step(step: TrainingStepName, detail: str | None) -> None:
-        click.echo(f"{request.training_id}: {step}{f' ({detail})' if detail else ''}")
-
     launcher = make_launcher(settings, data.training_venv)
-    result = run_training(request, settings, launcher, on_step=on_step, stop=threading.Event())
+    with ProgressShow(sys.stdout) as progress:
+
+        def on_step(step: TrainingStepName, detail: str | None) -> None:
+            progress.end_line()
+            click.echo(f"{request.training_id}: {step}{f' ({detail})' if detail else ''}")
+            if step in LATEST_STEPS:
+                _tell(settings, request.training_id, step, manifest, detail)
+
+        result = run_training(
+            request,
+            settings,
+            launcher,
+            on_step=on_step,
+            stop=threading.Event(),
+            on_progress=progress.show,
+        )
     if not result.succeeded:
         raise PairstreamError(f"{request.training_id} failed: {result.why}")
     click.echo(f"model: {request.folder}\narchive: {request.archive}")
+
+
+def _tell(settings: TrainingSettings, training_id: str, step: Any, dataset: Any, why: Any) -> None:
+    from pairstream.promotion import reach_topic
+
+    try:
+        outbox = reach_topic(settings, wait_seconds=ANSWER_SECONDS)
+        outbox.step(training_id, step, dataset, why)
+    except PairstreamError as error:
+        click.echo(f"not told in the topic of trainings: {error}", err=True)
 
 
 def _directory_id(data: Any) -> str:

@@ -1,4 +1,7 @@
-"""Trainings by their topic and by their folders: one for each dataset, on the bytes that it has."""
+"""Trainings by their topic and by their folders: one for each dataset, on the bytes that it has.
+
+And the latest model: one that passed its gate, or that a person promoted.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +12,8 @@ from confluent_kafka import Message
 from pairstream.verify.files import DataFiles
 from pairstream.verify.report import Check
 from schemas.errors import PairstreamError
-from schemas.rows import TrainingStep
+from schemas.rows import LATEST_STEPS, TrainingStep
+from trainer.latest import LATEST, Change, read_history, read_latest
 from trainer.layout import DataDir
 from trainer.training_manifest import TrainingManifest, read_training
 
@@ -38,6 +42,29 @@ def check_trainings(
         if steps and dataset.sha256 not in steps:
             what = f"its steps name another hash than {dataset.name} has"
             check.found(what, id=manifest.training_id, at=next(iter(steps.values())))
+    _check_latest(check, data.models)
+
+
+def _check_latest(check: Check, models: Path) -> None:
+    latest = read_latest(models)
+    if latest is None:
+        return
+    check.checked += 1
+    at = str(models / LATEST)
+    try:
+        manifest, history = read_training(models / latest), read_history(models)
+    except PairstreamError as error:
+        check.found(str(error), id=latest, at=at)
+        return
+    if manifest is None or not manifest.succeeded:
+        check.found("the latest model is no training that succeeded", id=latest, at=at)
+    elif manifest.gate_step == "refused" and not _is_wanted(history, latest):
+        check.found("the latest model was refused by its gate", id=latest, at=at)
+
+
+def _is_wanted(history: list[Change], latest: str) -> bool:
+    """Whether a person made it the latest in spite of its gate."""
+    return any(each.by == "user" and each.training_id == latest for each in history)
 
 
 def _read_steps(check: Check, messages: Iterable[Message]) -> Told:
@@ -54,6 +81,8 @@ def _read_steps(check: Check, messages: Iterable[Message]) -> Told:
         check.checked += 1
         is_new = step.dataset_sha256 not in told.setdefault(step.training_id, {})
         told[step.training_id].setdefault(step.dataset_sha256, at)
+        if step.step in LATEST_STEPS:  # told of what a user had trained as well
+            continue
         other = first.setdefault((step.dataset, step.dataset_sha256), step.training_id)
         if is_new and other != step.training_id:
             what = f"{step.dataset} is trained as {other} already"

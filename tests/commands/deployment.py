@@ -38,6 +38,7 @@ from trainer.layout import DataDir
 from trainer.segments import OpenSegment, list_segments, next_offsets
 from trainer.source import open_source
 from trainer.training_manifest import TrainingManifest, write_training
+from trainer.verdict import Verdict
 
 PARTITIONS = 4
 DELIVERY_SECONDS = 30.0
@@ -276,7 +277,13 @@ def pair_ids(manifest_folder: Path) -> list[str]:
 
 
 def write_ended_training(
-    data: DataDir, training_id: str, dataset: str, *, exit_code: int, why: str | None
+    data: DataDir,
+    training_id: str,
+    dataset: str,
+    *,
+    exit_code: int,
+    why: str | None,
+    gate: Verdict | None = None,
 ) -> None:
     """A training's folder as it stands when the training has ended."""
     folder = data.models / training_id
@@ -301,6 +308,7 @@ def write_ended_training(
             why=why,
             figures=figures,
             files={},
+            gate=gate,
         ),
     )
 

@@ -31,6 +31,7 @@ from tests.commands.deployment import (
     write_ended_training,
 )
 from tests.conftest import Pairstream
+from trainer.verdict import Check, Verdict
 
 
 def four_runs(deployment: Deployment) -> None:
@@ -144,7 +145,10 @@ def test_the_data_directory_gives_position_datasets_and_the_way_to_the_next(
 
 
 def test_trainings_are_joined_from_their_folders_and_their_topic(deployment: Deployment) -> None:
-    write_ended_training(deployment.data, "dpo-ds-000001", "ds-000001", exit_code=0, why=None)
+    refused = Verdict(passed=False, checks=[Check(name="margin", passed=False)])
+    write_ended_training(
+        deployment.data, "dpo-ds-000001", "ds-000001", exit_code=0, why=None, gate=refused
+    )
     write_ended_training(
         deployment.data, "dpo-ds-000002", "ds-000002", exit_code=12, why="no memory"
     )
@@ -163,7 +167,8 @@ def test_trainings_are_joined_from_their_folders_and_their_topic(deployment: Dep
         "dpo-ds-000003": "started",
     }
     assert facts["trainings"][0]["figures"]["last"] == {"loss": 0.5}
-    assert "succeeded  2026-11-23T10:00:00Z  loss 0.5, eval_rewards/accuracies 0.75" in text
+    assert facts["trainings"][0]["gate"]["checks"][0]["name"] == "margin"
+    assert "2026-11-23T10:00:00Z  gate refused: margin  loss 0.5, eval_rewards" in text
     assert "failed  2026-11-23T10:00:00Z  no memory" in text
     assert facts["data_dir"]["latest"] == "dpo-ds-000001"
 
@@ -280,6 +285,9 @@ def test_lag_counts_what_is_there_and_not_done(
         ("started", "requested", "requested"),
         ("requested", "succeeded", "succeeded"),  # its folder lies elsewhere
         (None, "started", "started"),
+        (None, "promoted", "succeeded"),  # what was promoted had succeeded
+        (None, "refused", "succeeded"),
+        ("succeeded", "rolled_back", "succeeded"),
         ("started", None, "started"),
     ],
 )

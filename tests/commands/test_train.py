@@ -1,12 +1,23 @@
-"""What `pairstream train` refuses, each with one line and nothing half written."""
+"""What `pairstream train` refuses, each with one line and nothing half written; what it tells."""
 
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from pairstream.__main__ import cli
+from pairstream.commands import train
+from tests.commands.deployment import Deployment
 from tests.conftest import Pairstream
+from tests.trainer.judged import PASSING, REFUSED
 from tests.trainer.made_pairs import make_pairs
-from tests.trainer.stand_in import publish
+from tests.trainer.stand_in import make_base_model, publish, stand_in_context
+from tests.trainer.told import told_steps
+from trainer import training
+from trainer.latest import read_latest
+from trainer.layout import DataDir
 
 
 @pytest.fixture
@@ -71,3 +82,109 @@ def test_engine_that_does_not_answer_is_named(
     )  # fmt: skip
 
     refused(done, "no Docker Engine answers", "PAIRSTREAM_LAUNCHER=process")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--training-loss-weights", "1"], "1 for 2 of training-loss-types"),
+        (
+            ["--training-next-round", "continue", "--training-reference", "model"],
+            "with training-next-round=continue it must be adapter",
+        ),
+        (["--training-beta", "0"], "--training-beta"),
+    ],
+)
+def test_recipe_that_cannot_be_is_wrong_usage_before_anything_is_made(
+    dataset: Path, pairstream: Pairstream, tmp_path: Path, flags: list[str], words: str
+) -> None:
+    done = pairstream("train", dataset, "--data-dir", "data", *flags, check=False)
+
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "data" / "models").exists()
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains with a stand-in for the script, and waits for no broker."""
+    monkeypatch.setattr(training, "training_context", stand_in_context)
+    monkeypatch.setattr(training, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(train, "ANSWER_SECONDS", 0.01)
+
+
+def trained(
+    dataset: Path, env: dict[str, str], *, result: str, flags: tuple[str, ...] = ()
+) -> Result:
+    root = dataset.parents[2]
+    if not (root / "base").exists():
+        make_base_model(root / "base")
+    arguments = f"--starts {shlex.quote(str(root / 'starts'))} --result {shlex.quote(result)}"
+    return CliRunner().invoke(
+        cli,
+        [
+            "train", str(dataset), "--launcher", "process", "--training-python", sys.executable,
+            "--base-model", str(root / "base"), "--data-dir", str(root / "data"),
+            "--training-args", arguments, *flags,
+        ],
+        env=env,
+        catch_exceptions=False,
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize(("result", "verdict"), [(PASSING, "promoted"), (REFUSED, "refused")])
+def test_the_gates_verdict_is_told_where_a_broker_answers(
+    result: str, verdict: str, dataset: Path, deployment: Deployment
+) -> None:
+    done = trained(dataset, deployment.env, result=result)
+
+    assert done.exit_code == 0
+    assert f"dpo-ds-000001: {verdict} (" in done.stdout
+    [step] = told_steps(deployment.settings)
+    assert (step.training_id, step.step, step.dataset) == ("dpo-ds-000001", verdict, "ds-000001")
+    models = DataDir(dataset.parents[1]).models
+    assert read_latest(models) == ("dpo-ds-000001" if verdict == "promoted" else None)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_without_a_broker_it_trains_and_says_that_nobody_was_told(dataset: Path) -> None:
+    done = trained(dataset, {"PAIRSTREAM_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, result=PASSING)
+
+    assert done.exit_code == 0
+    assert "not told in the topic of trainings: no broker answers at 127.0.0.1:1" in done.stderr
+    assert read_latest(DataDir(dataset.parents[1]).models) == "dpo-ds-000001"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_gate_that_is_off_lets_all_pass(dataset: Path) -> None:
+    env = {"PAIRSTREAM_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    done = trained(dataset, env, result=REFUSED, flags=("--gate", "off"))
+
+    assert "dpo-ds-000001: promoted (the gate is off)" in done.stdout
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_gate_of_ones_own_decides_by_its_exit_code(dataset: Path) -> None:
+    env = {"PAIRSTREAM_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    look = "import os, sys; sys.exit('adapter' in os.listdir(sys.argv[1]) and 'it is there')"
+    command = shlex.join([sys.executable, "-c", look])
+    done = trained(dataset, env, result=PASSING, flags=("--gate-command", command))
+
+    assert "dpo-ds-000001: refused (command: it is there)" in done.stdout
+    assert read_latest(DataDir(dataset.parents[1]).models) is None
+
+
+@pytest.mark.parametrize("command", [["trainer"], ["train", "data/datasets/ds-000001"]])
+def test_a_gate_that_is_no_program_is_refused_before_anything_is_trained(
+    command: list[str], dataset: Path, pairstream: Pairstream, tiny_model: Path, tmp_path: Path
+) -> None:
+    done = pairstream(
+        *command, "--launcher", "process", "--base-model", tiny_model, "--data-dir", "data",
+        "--gate-command", "no-such-gate --strict", check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert "PAIRSTREAM_GATE_COMMAND: no-such-gate is no program" in done.stderr
+    assert not (tmp_path / "data" / "models" / "dpo-ds-000001" / "context").exists()

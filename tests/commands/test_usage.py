@@ -42,7 +42,7 @@ def help_of(*path: str) -> str:
 
 
 def test_commands_are_those_of_the_contract() -> None:
-    assert set(COMMANDS) == CONTRACT | {"schema", "verify", "spool"}
+    assert set(COMMANDS) == CONTRACT | {"schema", "verify", "spool", "models"}
 
 
 def test_help_lists_every_command() -> None:

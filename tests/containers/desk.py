@@ -95,7 +95,7 @@ class Desk:
         assert self.manifest()["interruptions"] == 0
         self.assert_trained(FIRST)
         assert list(dict.fromkeys(self.told())) == [
-            f"{FIRST} {step}" for step in ("requested", "started", "succeeded")
+            f"{FIRST} {step}" for step in ("requested", "started", "promoted", "succeeded")
         ]
         assert self.containers() == []
         assert not list(self.data.models.glob(".*"))

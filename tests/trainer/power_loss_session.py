@@ -24,14 +24,16 @@ from schemas.source import Source
 from tests.trainer.intake_driver import TOPIC, FileConsumer
 from tests.trainer.invariants import all_lines, assert_sound, snapshot, spread
 from tests.trainer.made_pairs import line, make_pairs
-from trainer import supervise, train_dpo
+from trainer import supervise
 from trainer.datasets import DatasetManifest
 from trainer.intake import Intake
+from trainer.latest import read_history, read_latest
 from trainer.launcher import Plan, Progress
 from trainer.layout import DataDir
 from trainer.process_launcher import ProcessLauncher
 from trainer.service import serve
 from trainer.source import open_source, remember_starts
+from trainer.train_dpo.files import write_result
 from trainer.trainings import Trainings
 
 PARTITIONS = 2
@@ -138,7 +140,7 @@ class ScriptInProcess(ProcessLauncher):
         (plan.folder / "metrics.jsonl").write_text('{"step":1,"loss":0.5}\n')
         (plan.folder / "adapter").mkdir(exist_ok=True)
         (plan.folder / "adapter" / "adapter_model.safetensors").write_bytes(b"weights" * 10)
-        train_dpo.write_result(plan.folder, {"last_loss": 0.5})
+        write_result(plan.folder, {"last_loss": 0.5})
         supervise.write_exit_code(plan.folder, 0)
 
 
@@ -212,7 +214,10 @@ def assert_recovered(disk: Path, said: Said) -> None:
     names = sorted({path.split("/")[1] for path in said.datasets})
     for name in names:
         assert_trained(root, f"dpo-{name}", said)
-    assert (root / "models" / "latest").readlink() == Path(f"dpo-{names[-1]}")
+    assert read_latest(root / "models") == f"dpo-{names[-1]}"
+    promoted = [(each.training_id, each.before) for each in read_history(root / "models")]
+    trainings = [f"dpo-{name}" for name in names]
+    assert promoted == list(zip(trainings, [None, *trainings[:-1]], strict=True))
     assert list((root / "models").glob(".*")) == []
 
 
@@ -221,7 +226,7 @@ def assert_trained(root: Path, training_id: str, said: Said) -> None:
     manifest = json.loads((folder / "manifest.json").read_bytes())
     assert said.models[training_id] == (folder / "manifest.json").read_bytes()
     steps = [step for step in said.steps if step[0] == training_id]
-    assert {step for _, step, _ in steps} == {"requested", "started", "succeeded"}
+    assert {step for _, step, _ in steps} == {"requested", "started", "promoted", "succeeded"}
     both = manifest["dataset_sha256"]["train.jsonl"] + manifest["dataset_sha256"]["eval.jsonl"]
     assert {sha256 for _, _, sha256 in steps} == {hashlib.sha256(both.encode()).hexdigest()}
     assert manifest["exit_code"] == 0

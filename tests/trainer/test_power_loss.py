@@ -30,6 +30,8 @@ NOT_NEEDED = {
     "intake.__init__:make_folder": "the first segment makes it safe again, before it has a name",
     "process_launcher._locked:make_folder": "makes the environment's folder, which pip can refill",
     "process_launcher.training_environment:sync": "needs an environment that pip takes minutes for",
+    "training.run_training:sync_folder": "what is taken for unfinished is finished again: its last "
+    "steps are told twice, and `latest` is not changed any more",
     "service._locked:make_folder": "`open_source` makes the same folder safe before it is used",
 }
 

@@ -1,14 +1,23 @@
 """Trainings in real processes, with a stand-in for the script: how they end, and what is told."""
 
 import json
+import shlex
+import shutil
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from schemas.errors import InvalidSettings, PairstreamError
-from tests.trainer.bench import Bench, Submit
+from tests.trainer.bench import Bench, Submit, is_running
+from tests.trainer.judged import PASSING, REFUSED
+from tests.trainer.waiting import wait_for
+from trainer.latest import promote_by_gate, read_history, read_latest
 from trainer.launcher import EngineUnavailable
+from trainer.publishing import publish
 from trainer.training import TrainingInterrupted
 from trainer.training_manifest import read_started, write_started
 
@@ -25,11 +34,12 @@ def test_a_training_that_succeeds_leaves_manifest_archive_and_latest(bench: Benc
         name: entry["sha256"] for name, entry in dataset["files"].items()
     }
     assert set(manifest.files) == {
-        "adapter/adapter_model.safetensors", "metrics.jsonl", "training.log", "result.json"
+        "adapter/adapter_model.safetensors", "metrics.jsonl", "training.log", "result.json",
+        "README.md",
     }  # fmt: skip
     assert bench.request.archive.is_file()
     assert (bench.request.models / "latest").resolve() == bench.folder.resolve()
-    assert [step for step, _ in bench.steps] == ["requested", "started", "succeeded"]
+    assert [step for step, _ in bench.steps] == ["requested", "started", "promoted", "succeeded"]
     assert bench.request.is_done()
     assert f"trained {bench.request.dataset} base" in (bench.folder / "training.log").read_text()
 
@@ -61,7 +71,11 @@ def test_a_script_gets_no_secret_and_a_home_of_its_own(
         ("--code 14", 14, "a check of the training failed"),
         ("--code 99", 99, "exit code 99"),
         ("--killed", 137, "it was killed, most often for want of memory"),
-        ("--no-such-flag", 2, "exit code 2"),
+        (
+            "--no-such-flag",
+            2,
+            "a flag in PAIRSTREAM_TRAINING_ARGS or a setting of the recipe is wrong",
+        ),
         ("--result NaN", 14, "it left no adapter or no result.json"),
         ("--result {", 14, "it left no adapter or no result.json"),
     ],
@@ -104,6 +118,80 @@ def test_a_trainer_that_stops_leaves_the_script_running_and_its_successor_follow
 
     assert followed.result(30).succeeded
     assert bench.counts() == ["started", "ended"]
+
+
+def test_a_trainer_that_stops_while_a_gate_is_asked_has_it_asked_again(
+    bench: Bench, tmp_path: Path
+) -> None:
+    asked, gate = tmp_path / "asked", tmp_path / "let-go"
+    code = (
+        f"import os, time; open({str(asked)!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
+        f"while not os.path.exists({str(gate)!r}): time.sleep(0.02)\n"
+        "print('fine')"
+    )
+    command = shlex.join([sys.executable, "-c", code])
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bench.run, gate_command=command)
+        wait_for(lambda: asked.exists() and asked.read_text().endswith("\n"))
+        bench.stop.set()
+        with pytest.raises(TrainingInterrupted):
+            running.result(30)
+    assert not (bench.folder / "manifest.json").exists()
+    assert not is_running(int(asked.read_text()))
+    assert read_latest(bench.request.models) is None
+
+    bench.stop = threading.Event()
+    gate.touch()
+    manifest = bench.run(gate_command=command)
+
+    assert manifest.gate is not None
+    assert manifest.gate.told == "the training measured nothing to judge by; command: fine"
+    assert len(asked.read_text().splitlines()) == 2
+    assert bench.counts() == ["started", "ended"]
+    assert read_latest(bench.request.models) == bench.request.training_id
+
+
+def test_a_refused_candidate_is_archived_and_told_and_the_latest_stays(bench: Bench) -> None:
+    promote_by_gate(make_models(bench), "dpo-before", "well")
+
+    manifest = bench.run(f"--result {shlex.quote(REFUSED)}")
+
+    assert manifest.succeeded
+    assert manifest.gate is not None
+    assert not manifest.gate.passed
+    assert bench.request.archive.is_file()
+    assert [step for step, _ in bench.steps] == ["requested", "started", "refused", "succeeded"]
+    assert bench.steps[2][1] == "margin: 0.1, base 0.2, wanted more than 0.2"
+    assert read_latest(bench.request.models) == "dpo-before"
+    told = json.loads((bench.folder / "manifest.json").read_bytes())["gate"]
+    assert [check["name"] for check in told["checks"] if check["passed"] is False] == ["margin"]
+
+
+def test_a_candidate_that_passes_takes_the_place_of_the_latest(bench: Bench) -> None:
+    promote_by_gate(make_models(bench), "dpo-before", "well")
+
+    bench.run(f"--result {shlex.quote(PASSING)}")
+
+    assert read_latest(bench.request.models) == bench.request.training_id
+    assert read_history(bench.request.models)[-1].before == "dpo-before"
+
+
+def test_what_ended_before_there_was_a_gate_is_published_as_it_was(bench: Bench) -> None:
+    manifest = bench.run()
+    before = msgspec.structs.replace(manifest, gate=None)
+    steps: list[tuple[str, str | None]] = []
+    models = bench.root / "older"
+    shutil.copytree(bench.folder, models / manifest.training_id)
+
+    publish(models, before, lambda step, why: steps.append((step, why)))
+
+    assert steps == [("promoted", "it was trained before there was a gate")]
+    assert read_latest(models) == manifest.training_id
+
+
+def make_models(bench: Bench) -> Path:
+    bench.request.models.mkdir(exist_ok=True)
+    return bench.request.models
 
 
 def test_the_first_start_is_what_the_manifest_tells(bench: Bench, in_background: Submit) -> None:

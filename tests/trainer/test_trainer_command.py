@@ -162,6 +162,6 @@ def test_a_dataset_is_trained_and_every_step_is_told_on_its_topic(
         for message in deployment.read(deployment.names.topic(TRAININGS))
         if message.key() == b"dpo-ds-000001"
     ]
-    assert [step["step"] for step in steps] == ["requested", "started", "succeeded"]
+    assert [step["step"] for step in steps] == ["requested", "started", "promoted", "succeeded"]
     assert {step["dataset"] for step in steps} == {"ds-000001"}
     assert (deployment.root / "models" / "latest").readlink() == Path("dpo-ds-000001")

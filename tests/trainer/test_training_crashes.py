@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,11 +17,14 @@ from schemas.crash_points import VARIABLE
 from schemas.errors import PairstreamError
 from schemas.settings import TrainerSettings
 from tests.crash_points import crash_points
+from tests.trainer.judged import REFUSED
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import make_base_model, publish, stand_in_context
 from tests.trainer.trainings_driver import FileOutbox
 from tests.trainer.waiting import wait_for
 from trainer import training
+from trainer.latest import change_by_user, read_history, read_latest
+from trainer.training_manifest import read_training
 from trainer.trainings import Trainings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -29,11 +33,11 @@ REPOSITORY = Path(__file__).parents[2]
 POINTS = [point for point in crash_points("training.") if point != "training.put_back"]
 
 
-def train(root: Path, *, crash_at: str = "") -> int:
-    arguments = f"--starts {root / 'starts'}"
+def train(root: Path, *, crash_at: str = "", arguments: str = "", **settings: str) -> int:
+    arguments = f"--starts {root / 'starts'} {arguments}"
     done = subprocess.run(
         [sys.executable, "-m", "tests.trainer.trainings_driver", root, root / "base", arguments],
-        env={**os.environ, VARIABLE: crash_at},
+        env={**os.environ, **settings, VARIABLE: crash_at},
         cwd=REPOSITORY,
         stderr=subprocess.PIPE,
         text=True,
@@ -50,7 +54,7 @@ def started(root: Path) -> list[str]:
 
 def test_every_step_of_a_training_has_a_crash_point_of_its_own() -> None:
     assert len(POINTS) == len(set(POINTS))
-    assert len(POINTS) >= 13
+    assert len(POINTS) >= 16
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -64,14 +68,88 @@ def test_a_trainer_killed_at_a_step_has_each_dataset_trained_once(
     assert train(tmp_path, crash_at=f"{point}:1") == -signal.SIGKILL
     assert train(tmp_path) == 0
 
-    assert started(tmp_path) == ["started", "ended"] * 2
+    assert_both_trained(tmp_path)
+    assert_told(tmp_path, "promoted")
+    assert read_latest(tmp_path / "models") == "dpo-ds-000002"
+    told = [(each.training_id, each.before) for each in read_history(tmp_path / "models")]
+    assert told == [("dpo-ds-000001", None), ("dpo-ds-000002", "dpo-ds-000001")]
+
+
+@pytest.mark.parametrize("point", [
+    "training.script_ended", "training.judged", "training.ended", "training.archived",
+    "training.gate_told", "training.cleaned_up",
+])  # fmt: skip
+def test_what_the_gate_refused_is_kept_and_never_latest_wherever_the_trainer_is_killed(
+    point: str, tmp_path: Path
+) -> None:
+    make_base_model(tmp_path / "base")
+    publish(tmp_path, make_pairs(3))
+    publish(tmp_path, make_pairs(3, mark="s"), first=4)
+    refused = f"--result {shlex.quote(REFUSED)}"
+
+    assert train(tmp_path, crash_at=f"{point}:1", arguments=refused) == -signal.SIGKILL
+    assert train(tmp_path, arguments=refused) == 0
+
+    assert_both_trained(tmp_path)
+    assert_told(tmp_path, "refused")
+    assert read_latest(tmp_path / "models") is None
+    assert read_history(tmp_path / "models") == []
+
+
+@pytest.mark.parametrize("point", ["training.latest", "training.gate_told"])
+def test_what_a_user_changed_before_the_trainer_came_back_stays(point: str, tmp_path: Path) -> None:
+    make_base_model(tmp_path / "base")
+    publish(tmp_path, make_pairs(3))
+    models = publish(tmp_path, make_pairs(3, mark="s"), first=4).models
+
+    assert train(tmp_path, crash_at=f"{point}:2") == -signal.SIGKILL
+    assert read_latest(models) == "dpo-ds-000002"
+    told = (tmp_path / "steps").read_text().splitlines()
+    change_by_user(models, "dpo-ds-000001", "rolled_back", "it loops")
+    assert train(tmp_path) == 0
+
+    assert read_latest(models) == "dpo-ds-000001"
+    assert len(read_history(models)) == 3
+    assert (tmp_path / "steps").read_text().splitlines() == [
+        *told, "dpo-ds-000002 succeeded ds-000002"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("point", ["training.judged", "training.ended"])
+def test_a_users_gate_is_asked_again_until_its_verdict_is_written(
+    point: str, tmp_path: Path
+) -> None:
+    make_base_model(tmp_path / "base")
+    publish(tmp_path, make_pairs(3))
+    asked = tmp_path / "asked"
+    code = f"import sys; open({str(asked)!r}, 'a').write('asked\\n'); sys.exit('not good enough')"
+    command = shlex.join([sys.executable, "-c", code])
+    gate = {"PAIRSTREAM_GATE_COMMAND": command}
+
+    assert train(tmp_path, crash_at=point, **gate) == -signal.SIGKILL
+    assert train(tmp_path, **gate) == 0
+
+    assert asked.read_text().split() == ["asked"] * (2 if point == "training.judged" else 1)
+    manifest = read_training(tmp_path / "models" / "dpo-ds-000001")
+    assert manifest is not None
+    assert manifest.gate is not None
+    assert manifest.gate.told == "command: not good enough"
+    assert read_latest(tmp_path / "models") is None
+    assert (tmp_path / "models" / "dpo-ds-000001.tar.gz").is_file()
+
+
+def assert_both_trained(root: Path) -> None:
+    assert started(root) == ["started", "ended"] * 2
     for name in ("dpo-ds-000001", "dpo-ds-000002"):
-        assert_trained(tmp_path / "models", name)
-    assert (tmp_path / "models" / "latest").readlink() == Path("dpo-ds-000002")
-    assert list(dict.fromkeys((tmp_path / "steps").read_text().splitlines())) == [
+        assert_trained(root / "models", name)
+
+
+def assert_told(root: Path, verdict: str) -> None:
+    """Every step of both trainings, in order, though perhaps twice."""
+    assert list(dict.fromkeys((root / "steps").read_text().splitlines())) == [
         f"dpo-{dataset} {step} {dataset}"
         for dataset in ("ds-000001", "ds-000002")
-        for step in ("requested", "started", "succeeded")
+        for step in ("requested", "started", verdict, "succeeded")
     ]
 
 
@@ -110,6 +188,7 @@ def test_a_script_killed_as_for_memory_fails_its_training_and_the_next_is_traine
         "dpo-ds-000001 failed ds-000001",
         "dpo-ds-000002 requested ds-000002",
         "dpo-ds-000002 started ds-000002",
+        "dpo-ds-000002 promoted ds-000002",
         "dpo-ds-000002 succeeded ds-000002",
     ]
 
@@ -118,11 +197,12 @@ def assert_trained(models: Path, name: str) -> None:
     """Manifest, archive and nothing half done."""
     manifest = json.loads((models / name / "manifest.json").read_bytes())
     assert manifest["exit_code"] == 0
-    assert manifest["figures"] == {"final_loss": 0.5}
+    assert manifest["figures"]["final_loss"] == 0.5
     for path, digest in manifest["files"].items():
         assert hashlib.sha256((models / name / path).read_bytes()).hexdigest() == digest
     assert {path.name for path in (models / name).iterdir()} == {
-        "adapter", "context", "manifest.json", "metrics.jsonl", "result.json", "training.log"
+        "README.md", "adapter", "context", "manifest.json", "metrics.jsonl", "result.json",
+        "training.log",
     }  # fmt: skip
     packed = models / f"{name}.tar.gz"
     told, _, file = (models / f"{name}.tar.gz.sha256").read_text().strip().partition("  ")

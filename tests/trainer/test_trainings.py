@@ -119,7 +119,7 @@ def test_what_is_pending_is_trained_oldest_first_and_then_it_rests(
     assert steps.told == [
         f"{name} {step}"
         for name in launcher.started
-        for step in ("requested", "started", "succeeded")
+        for step in ("requested", "started", "promoted", "succeeded")
     ]
 
 

@@ -4,6 +4,7 @@
 ends. Steps that were told are appended to DATA/steps.
 """
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -39,6 +40,7 @@ def main(root: str, base_model: str, arguments: str) -> None:
         training_python=sys.executable,
         base_model=base_model,
         training_args=arguments,
+        gate_command=os.environ.get("PAIRSTREAM_GATE_COMMAND", ""),
     )
     outbox = FileOutbox(data.root / "steps")
     with trainings.Trainings(data, settings, "d1", outbox, once=True) as thread:

@@ -29,6 +29,7 @@ from tests.commands.deployment import (
     write_ended_training,
 )
 from trainer.datasets import DatasetManifest
+from trainer.latest import promote_by_gate
 from trainer.training_manifest import read_training, write_training
 
 TRAINING = "dpo-ds-000001"
@@ -125,7 +126,7 @@ def _settle(deployment: Damageable) -> None:
 
 
 def _train(deployment: Damageable, dataset: DatasetManifest) -> None:
-    for step in ("requested", "started", "succeeded"):
+    for step in ("requested", "started", "promoted", "succeeded"):
         tell_step(deployment, TRAINING, step, dataset)
     write_ended_training(deployment.data, TRAINING, dataset.name, exit_code=0, why=None)
     folder = deployment.data.models / TRAINING
@@ -133,6 +134,7 @@ def _train(deployment: Damageable, dataset: DatasetManifest) -> None:
     assert training is not None
     hashes = {name: entry.sha256 for name, entry in dataset.files.items()}
     write_training(folder, replace(training, dataset_sha256=hashes))
+    promote_by_gate(deployment.data.models, TRAINING, "well")
 
 
 def tell_step(

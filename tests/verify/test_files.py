@@ -14,9 +14,11 @@ from msgspec.structs import replace
 
 from tests.verify.healthy import TRAINING, Damageable, findings, live_through
 from trainer.datasets import EVAL, TRAIN, FileEntry, OffsetRange, read_manifest
+from trainer.latest import change_by_user
 from trainer.layout import MANIFEST, DataDir
 from trainer.source import Loss, read_source
 from trainer.training_manifest import read_training, write_training
+from trainer.verdict import Check, Verdict
 
 FIRST, SECOND = "ds-000001", "ds-000002"
 
@@ -246,6 +248,44 @@ def a_training_on_other_bytes(data: DataDir) -> Named:
     return TRAINING, str(folder)
 
 
+def a_latest_that_its_gate_refused(data: DataDir) -> Named:
+    training = read_training(data.models / TRAINING)
+    assert training is not None
+    refused = Verdict(passed=False, checks=[Check(name="margin", passed=False)])
+    write_training(data.models / TRAINING, replace(training, gate=refused))
+    return TRAINING, str(data.models / "latest")
+
+
+def a_latest_that_failed(data: DataDir) -> Named:
+    training = read_training(data.models / TRAINING)
+    assert training is not None
+    write_training(data.models / TRAINING, replace(training, exit_code=13))
+    return TRAINING, str(data.models / "latest")
+
+
+def a_latest_that_is_gone(data: DataDir) -> Named:
+    (data.models / "latest").unlink()
+    (data.models / "latest").symlink_to("dpo-gone")
+    return "dpo-gone", str(data.models / "latest")
+
+
+def a_damaged_history(data: DataDir) -> Named:
+    (data.models / "history.jsonl").write_text("{")
+    return TRAINING, str(data.models / "latest")
+
+
+def test_a_person_may_make_latest_what_the_gate_refused(
+    healthy: Damageable, tmp_path: Path
+) -> None:
+    data = DataDir(tmp_path / "data")
+    shutil.copytree(healthy.data.root, data.root, symlinks=True)
+    a_latest_that_its_gate_refused(data)
+    (data.models / "latest").unlink()
+    change_by_user(data.models, TRAINING, "promoted", "it is better on my tasks")
+
+    assert findings(healthy.verify("--data-dir", data.root)) == {}
+
+
 DAMAGES: list[tuple[Damage, str]] = [
     (a_byte_of_a_dataset_changed, "files"),
     (the_last_newline_lost, "files"),
@@ -268,6 +308,10 @@ DAMAGES: list[tuple[Damage, str]] = [
     (another_text_in_a_segment, "rebuild"),
     (a_run_on_the_wrong_side, "rebuild"),
     (a_training_on_other_bytes, "trainings"),
+    (a_latest_that_its_gate_refused, "trainings"),
+    (a_latest_that_failed, "trainings"),
+    (a_latest_that_is_gone, "trainings"),
+    (a_damaged_history, "trainings"),
 ]
 
 
@@ -278,7 +322,7 @@ def test_damage_is_named_with_its_place(
     healthy: Damageable, tmp_path: Path, damage: Damage, check: str
 ) -> None:
     data = DataDir(tmp_path / "data")
-    shutil.copytree(healthy.data.root, data.root)
+    shutil.copytree(healthy.data.root, data.root, symlinks=True)
     named, at = damage(data)
 
     found = findings(healthy.verify("--data-dir", data.root))
@@ -291,7 +335,7 @@ def test_damage_is_named_with_its_place(
 
 def test_an_accepted_loss_is_told_and_must_be_covered(healthy: Damageable, tmp_path: Path) -> None:
     data = DataDir(tmp_path / "data")
-    shutil.copytree(healthy.data.root, data.root)
+    shutil.copytree(healthy.data.root, data.root, symlinks=True)
     known = read_source(data)
     partition, position = next(iter(positions_of(data).items()))
     for last, holds in ((position - 1, True), (position, False)):
@@ -314,7 +358,7 @@ def test_a_directory_of_another_topic_is_not_held_against_this_one(
     healthy: Damageable, tmp_path: Path
 ) -> None:
     data = DataDir(tmp_path / "data")
-    shutil.copytree(healthy.data.root, data.root)
+    shutil.copytree(healthy.data.root, data.root, symlinks=True)
     data.source.write_bytes(data.source.read_bytes().replace(b".pairs.", b".other."))
     states = _states(healthy, data)
 

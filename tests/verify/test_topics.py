@@ -10,7 +10,7 @@ import pytest
 from pairstream.cluster import Cluster
 from schemas.dead_letters import REASON, Origin, headers
 from schemas.placement import partition_of
-from schemas.rows import encode, pair_id, parse_pair
+from schemas.rows import LATEST_STEPS, TrainingStepName, encode, pair_id, parse_pair
 from schemas.topics import (
     GARBLE_REQUESTS,
     PAIRS,
@@ -46,7 +46,7 @@ def test_a_healthy_deployment_is_found_so(deployment: Damageable) -> None:
         "dead_letters": ("holds", 3),
         "state": ("holds", 4),
         "order": ("holds", 7),
-        "trainings": ("holds", 3 + 1),
+        "trainings": ("holds", 4 + 1 + 1),
         "rebuild": ("holds", 7),
         "progress": ("information", 0),
     }
@@ -434,6 +434,16 @@ def test_two_trainings_of_one_dataset_are_named(deployment: Damageable) -> None:
     [finding] = found["trainings"]
     assert finding["id"] == "dpo-again"
     assert finding["what"] == "ds-000001 is trained as dpo-ds-000001 already"
+
+
+@pytest.mark.parametrize("step", sorted(LATEST_STEPS))
+def test_what_a_user_had_trained_once_more_may_be_told_to_be_latest(
+    step: TrainingStepName, deployment: Damageable
+) -> None:
+    first, _ = live_through(deployment)
+    tell_step(deployment, "dpo-ds-000001-2", step, first)
+
+    assert findings(deployment.verify()) == {}
 
 
 def test_what_the_worker_has_not_committed_is_not_missed(deployment: Damageable) -> None:
