@@ -48,7 +48,8 @@ def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
     reader = _reader(wanted)
     topic = wanted.source.topic
     # A model is loaded once, and an endpoint's bounds are those of one process.
-    processes = (os.cpu_count() or 1) if wanted.settings.garbler == "corrupt" else 1
+    is_quick = wanted.origin == "pairs" or wanted.settings.garbler == "corrupt"
+    processes = (os.cpu_count() or 1) if is_quick else 1
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
     try:

@@ -48,6 +48,7 @@ def command(
     from pairstream.rebuild import Wanted, rebuild
     from pairstream.terminal import show_progress
     from schemas.topics import PAIRS, RUN_EVENTS, Names
+    from streams.garblers import open_garblers
     from trainer.datasets import read_manifest
 
     if dataset is not None and (source != "pairs" or since is not None):
@@ -61,6 +62,7 @@ def command(
     topic = names.topic(PAIRS if source == "pairs" else RUN_EVENTS)
     [described] = Cluster(pairing).describe(topic)
     if source == "events" and pairing.garbler != "corrupt":
+        open_garblers(pairing)  # settings that lead to no model are told before anything is read
         click.echo(ANEW, err=True)
     wanted = Wanted(source, pairing, described, fraction, since, like)
     click.echo(rebuild(wanted, out, show_progress))
