@@ -50,7 +50,8 @@ def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
     with folder_beside(out) as temporary:
         reader = _reader(wanted)
         # A model is loaded once, and an endpoint's bounds are those of one process.
-        processes = (os.cpu_count() or 1) if wanted.settings.garbler == "corrupt" else 1
+        is_quick = wanted.origin == "pairs" or wanted.settings.garbler == "corrupt"
+        processes = (os.cpu_count() or 1) if is_quick else 1
         works = [
             _work(wanted, part, temporary / str(number))
             for number, part in enumerate(shares(reader.part, processes=processes))

@@ -18,6 +18,7 @@ import msgspec
 from confluent_kafka import Message
 from msgspec import Struct
 
+from pairstream.logs import set_up_logs
 from pairstream.reader import Part, TopicReader
 from pairstream.sorted_lines import SortedLines
 from schemas.errors import InvalidRecord, PairstreamError
@@ -170,6 +171,7 @@ def _lines(work: Work) -> Lines:
 
 
 def main() -> None:
+    set_up_logs()  # to standard error: standard output is for reports
     # What is read and made forms no cycles.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

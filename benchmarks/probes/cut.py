@@ -31,8 +31,8 @@ def main(root: Path) -> None:
     with closing(open_intake(root)) as intake:
         begun = time.monotonic()
         manifest = intake.cut()
-    assert manifest is not None, "nothing is left out here"
         seconds = time.monotonic() - begun
+    assert manifest is not None, "nothing is left out"
     peak = peak_memory(os.getpid())
     shutil.rmtree(DataDir(root).datasets)
     print(json.dumps({"pairs": manifest.pairs, "seconds": seconds, "peak": peak}))

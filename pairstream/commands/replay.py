@@ -50,6 +50,7 @@ def command(
     from pairstream.rebuild import Wanted, rebuild
     from pairstream.terminal import show_progress
     from schemas.topics import PAIRS, RUN_EVENTS, Names
+    from streams.garblers import open_garblers
     from trainer.datasets import read_manifest
     from trainer.selection import CutSettings
 
@@ -63,5 +64,6 @@ def command(
     topic = names.topic(PAIRS if source == "pairs" else RUN_EVENTS)
     [described] = Cluster(pairing).describe(topic)
     if source == "events" and pairing.garbler != "corrupt":
+        open_garblers(pairing)  # settings that lead to no model are told before anything is read
         click.echo(ANEW, err=True)
     click.echo(rebuild(Wanted(source, pairing, described, cut, since, like), out, show_progress))

@@ -229,11 +229,14 @@ def test_a_local_model_garbles_for_a_worker_and_ends_with_it(
     wait_for(lambda: not child.exists())
 
 
-def test_a_garbler_without_a_model_ends_the_worker_with_what_to_do(
-    deployment: Deployment, pairstream: Pairstream
+@pytest.mark.parametrize(
+    "command", [["worker"], ["replay", "--from", "events", "--out", "again"]], ids=lambda c: c[0]
+)
+def test_a_garbler_without_a_model_ends_the_command_with_what_to_do(
+    deployment: Deployment, pairstream: Pairstream, command: list[str]
 ) -> None:
     env = {**deployment.environment, "PAIRSTREAM_GARBLER": "high_temperature"}
-    done = pairstream("worker", env=env, check=False)
+    done = pairstream(*command, env=env, check=False)
 
     assert done.returncode == 2
     [line] = done.stderr.splitlines()

@@ -1,6 +1,7 @@
 """A model behind an endpoint that misbehaves: each request is answered, by `corrupt` if need be."""
 
 import asyncio
+import gzip
 import logging
 import os
 import subprocess
@@ -164,7 +165,10 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
         "no_completion",
     ),
     "huge": (sends(b" " * (MAX_ANSWER_BYTES + 1)), "long_answer"),
-    "packed": (sends(b"\x1f\x8b\x08\x00", Content_Encoding="gzip"), "no_completion"),
+    "packed": (
+        sends(gzip.compress(completion(TEXT)), Content_Encoding="gzip"),
+        "no_completion",
+    ),
     **{f"redirect {n}": (elsewhere(n), f"http_{n}") for n in (301, 302, 307, 308)},
 }
 
