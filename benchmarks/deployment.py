@@ -22,6 +22,8 @@ from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, RUN_OUTCOMES, Names, Top
 PARTITIONS = 4
 IDLE_LOOK_SECONDS = 0.1
 ANSWER_SECONDS = 10.0
+# On a machine that does much else.
+PATIENCE_SECONDS = 120.0
 ACKNOWLEDGED_SECONDS = 300.0
 
 TAKEN_OVER = "partitions_taken_over"
@@ -145,6 +147,7 @@ class Watch:
         committed = retried(
             lambda: self._consumer.committed(self._places, timeout=ANSWER_SECONDS),
             failure="the broker does not tell what is committed",
+            seconds=PATIENCE_SECONDS,
         )
         done: int = sum(max(0, place.offset) for place in committed)
         return self.count() - done
@@ -153,6 +156,7 @@ class Watch:
         _, end = retried(
             lambda: self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS),
             failure="the broker does not tell where a topic ends",
+            seconds=PATIENCE_SECONDS,
         )
         return cast("int", end)
 

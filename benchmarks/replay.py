@@ -12,7 +12,7 @@ from benchmarks.load import Event, Load
 from benchmarks.peers.job import rows_of
 from benchmarks.processes import PAIRSTREAM, output_of
 from benchmarks.report import Figures, Goal, Measured, ratio
-from benchmarks.timing import bare_seconds, warm_up
+from benchmarks.timing import bare, warm_up
 from schemas.topics import PAIRS, RUN_EVENTS, Topic
 from trainer.datasets import DatasetManifest, verify_dataset
 
@@ -49,12 +49,12 @@ def pairs_of(load: Load) -> Iterator[Event]:
 
 
 def _one(deployment: Deployment, name: str, topic: Topic, fed: Fed, out: Path) -> Figures:
-    bare = bare_seconds(deployment, fed.events, topic)
+    bare_seconds = bare(deployment, fed.events, topic)["seconds"]
     seconds = replay_seconds(deployment, name, out)
     return {
-        f"{name}_bare": fed.events / bare,
+        f"{name}_bare": fed.events / bare_seconds,
         f"{name}_replay": fed.events / seconds,
-        f"{name}_of_bare": ratio(bare, seconds),
+        f"{name}_of_bare": ratio(bare_seconds, seconds),
         f"{name}_seconds": seconds,
     }
 

@@ -1,5 +1,6 @@
 """How long the bare loop and the worker take over what stands in a topic."""
 
+import json
 import sys
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ class Taken:
     broker_cpu: float
 
 
-def bare_seconds(deployment: Deployment, records: int, topic: Topic = RUN_EVENTS) -> float:
-    """To read and parse every record of a topic, from the assignment on."""
+def bare(deployment: Deployment, records: int, topic: Topic = RUN_EVENTS) -> Figures:
+    """`seconds` and `cpu_seconds` to read and parse every record of a topic, once assigned."""
     settings = deployment.settings
     place = (settings.bootstrap_servers, deployment.names.topic(topic), str(settings.partitions))
     command = (sys.executable, "-m", "benchmarks.peers.bare", *place, str(records))
-    return float(output_of(command, {}))
+    taken: Figures = json.loads(output_of(command, {}))
+    return taken
 
 
 def settle_all(bench: Bench, deployment: Deployment, runs: int) -> Taken:
@@ -47,13 +49,13 @@ def settle_all(bench: Bench, deployment: Deployment, runs: int) -> Taken:
 
 def beside_bare(bench: Bench, deployment: Deployment, fed: Fed) -> Figures:
     """One turn of the bare loop and the worker over the same events; per second and event."""
-    bare = fed.events / bare_seconds(deployment, fed.events)
+    theirs = bare(deployment, fed.events)
     taken = settle_all(bench, deployment, fed.runs)
-    worker = fed.events / taken.seconds
     return {
-        "bare": bare,
-        "worker": worker,
-        "of_bare": ratio(worker, bare),
+        "bare": fed.events / theirs["seconds"],
+        "worker": fed.events / taken.seconds,
+        "of_bare": ratio(theirs["seconds"], taken.seconds),
+        "bare_cpu_us": theirs["cpu_seconds"] / fed.events * 1e6,
         "worker_cpu_us": taken.worker_cpu / fed.events * 1e6,
         "broker_cpu_us": taken.broker_cpu / fed.events * 1e6,
         "megabytes_per_second": fed.bytes / taken.seconds / 1e6,

@@ -18,7 +18,7 @@ from benchmarks.peers.job import rows_of
 from benchmarks.replay import replay_seconds
 from benchmarks.report import Goal, Measured, document, judge, medians, percentile, ratio, table
 from benchmarks.rows import Rows, expected
-from benchmarks.timing import bare_seconds, beside_bare
+from benchmarks.timing import bare, beside_bare
 from schemas.topics import PAIRS, RUN_OUTCOMES
 from tests.apache_kafka import ApacheKafka
 
@@ -246,9 +246,9 @@ def test_replay_is_not_much_slower_than_its_goal(bench: Bench, tmp_path: Path) -
 
         def of_bare() -> float:
             outs = bench.new_folder()
-            bare = bare_seconds(deployment, fed.events)
+            seconds = bare(deployment, fed.events)["seconds"]
             start = replay_seconds(empty, "events", outs / "empty")
-            return bare / max(replay_seconds(deployment, "events", outs / "full") - start, 1e-9)
+            return seconds / max(replay_seconds(deployment, "events", outs / "full") - start, 1e-9)
 
         wanted = half_of_the_goal("c", "events_of_bare")
         assert best_of(of_bare, wanted) >= wanted

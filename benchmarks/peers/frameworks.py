@@ -20,12 +20,14 @@ class Peer:
     Attributes:
         python: the interpreter of its environment, which is made where it is missing.
         package: whose version is told.
+        events: that it is given at full scale, so that slow ones do not take all the time.
     """
 
     name: str
     module: str
     package: str
     python: Callable[[], str]
+    events: int
 
     def command(self) -> tuple[str, ...]:
         return (self.python(), "-m", self.module)
@@ -57,8 +59,12 @@ def _own_python() -> str:
     return sys.executable
 
 
-QUIX = Peer("quix", "benchmarks.peers.quix", "quixstreams", quix_python)
-STOCK_FAUST = Peer("stock_faust", "benchmarks.peers.stock_faust", "faust-streaming", _own_python)
-AIOKAFKA = Peer("aiokafka", "benchmarks.peers.aiokafka_loop", "aiokafka", _own_python)
+QUIX = Peer("quix", "benchmarks.peers.quix", "quixstreams", quix_python, events=16_000)
+STOCK_FAUST = Peer(
+    "stock_faust", "benchmarks.peers.stock_faust", "faust-streaming", _own_python, events=4_000
+)
+AIOKAFKA = Peer(
+    "aiokafka", "benchmarks.peers.aiokafka_loop", "aiokafka", _own_python, events=16_000
+)
 
 PEERS = (QUIX, STOCK_FAUST, AIOKAFKA)
