@@ -3,10 +3,10 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types format bench chaos clean
+.PHONY: help setup demo test check lint types format bench bench-quick chaos clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 .venv/.service: pyproject.toml client/pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -43,8 +43,15 @@ format: .venv/.complete ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.complete ## Measure the worker beside a bare loop (needs KAFKA_HOME)
-	$(BIN)/python -m benchmarks.worker $(ARGS)
+.venv/.bench: .venv/.complete
+	$(BIN)/pip install --quiet --group bench
+	@touch $@
+
+bench: .venv/.bench ## Measure all of docs/performance.md, 15 minutes (needs KAFKA_HOME)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: .venv/.bench ## The same over smaller loads, 3 minutes (needs KAFKA_HOME)
+	$(BIN)/python -m benchmarks --quick $(ARGS)
 
 chaos: .venv/.complete ## Strike a deployment at random; nothing may be lost or twice (needs KAFKA_HOME)
 	$(BIN)/python -m tests.chaos $(ARGS)

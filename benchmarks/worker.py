@@ -1,168 +1,101 @@
-"""The worker beside a bare confluent-kafka + orjson loop, over the same events, in turns.
+"""Rows a and b: the worker beside a bare loop and beside its peers, over the same events.
 
-    KAFKA_HOME=... python -m benchmarks.worker [--recorded FILE] [--events N] [--turns N]
-
-Both clocks start when partitions are assigned. The bare loop stops when it has parsed the last
-event; the worker when the outcome of the last run stands in its topic.
+All clocks start when partitions are taken over (a peer's at its first event) and stop at the last
+outcome in its topic; the bare loop's stops when it has parsed the last event. Slow peers get fewer
+events: rates are compared, and rows over the same events.
 """
 
-import argparse
-import json
-import os
-import platform
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import closing
 
-import orjson
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from benchmarks.bench import Bench, Row
+from benchmarks.load import Load
+from benchmarks.peers.frameworks import PEERS, Peer
+from benchmarks.peers.job import READY, ROW_TOPICS
+from benchmarks.report import Goal, Measured, ratio
+from benchmarks.rows import expected, found
+from benchmarks.timing import beside_bare, warm_up
 
-from benchmarks.load import tiled
-from pairstream.cluster import Cluster, apply_topics
-from schemas import clients
-from schemas.settings import TopicSettings
-from schemas.topics import RUN_EVENTS, RUN_OUTCOMES, Names
-from tests.apache_kafka import ApacheKafka
+EVENTS = 240_000
+PEER_EVENTS = 16_000
+INTERLEAVED = 1000
 
-PARTITIONS = 4
-BATCH = 500
-POLL_SECONDS = 0.01
-LIMIT_SECONDS = 600.0
+# Whose speed a peer's is compared with.
+OURS = "worker"
 
 
-def produce(settings: TopicSettings, recorded: Path | None, events: int) -> tuple[int, int]:
-    """Create the topics of the prefix and fill them; the counts of events and runs."""
-    list(apply_topics(Cluster(settings), settings))
-    producer = Producer(clients.producer(settings))
-    topic = Names(settings.topic_prefix).topic(RUN_EVENTS)
-    sent, runs = 0, set()
-    for key, value in tiled(recorded, events):
-        while True:
-            try:
-                producer.produce(topic, value, key)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        sent += 1
-        runs.add(key)
-    producer.flush()
-    return sent, len(runs)
+def settle_in_turn(bench: Bench) -> Measured:
+    """Row a: runs one after the other."""
+    return _measure(bench, interleaved=1)
 
 
-def bare(settings: TopicSettings, events: int) -> float:
-    """Seconds to read and parse every event and do nothing else, by confluent-kafka's defaults."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.bootstrap_servers,
-            "group.id": "bare",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
+def settle_interleaved(bench: Bench) -> Measured:
+    """Row b: every batch touches a thousand runs."""
+    return _measure(bench, interleaved=INTERLEAVED)
+
+
+def _measure(bench: Bench, *, interleaved: int) -> Measured:
+    load = bench.load(EVENTS, interleaved=interleaved)
+    peers_load = bench.load(PEER_EVENTS, interleaved=interleaved)
+    measured = Measured(
+        facts={
+            "load": load.name,
+            "events": load.events,
+            "events_of_peers": peers_load.events,
+            "peers": {peer.name: peer.version() for peer in PEERS},
         }
     )
-    topic = Names(settings.topic_prefix).topic(RUN_EVENTS)
-    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(PARTITIONS)])
-    started, left = time.monotonic(), events
-    while left:
-        for message in consumer.consume(BATCH, timeout=0.1):
-            if message.error() is None:
-                orjson.loads(message.value())
-                left -= 1
-    seconds = time.monotonic() - started
-    consumer.close()
-    return seconds
+    warm_up(bench, load)
+    for number in range(bench.options.turns):
+        is_last = number == bench.options.turns - 1
+        turn = _our_turn(bench, load, measured if is_last else None)
+        for peer in PEERS:
+            rate, is_same = _peer_turn(bench, peer, peers_load)
+            turn[peer.name] = rate
+            turn[f"of_{peer.name}"] = ratio(turn[OURS], rate)
+            name = f"{peer.name}_gives_the_same_rows"
+            measured.correctness[name] = measured.correctness.get(name, True) and is_same
+        measured.turns.append(bench.told(turn))
+    return measured
 
 
-def worker(settings: TopicSettings, runs: int) -> float:
-    """Seconds to settle every run, with state, changelog and every row acknowledged."""
-    consumer = Consumer(clients.reader(settings, group="watch"))
-    topic = Names(settings.topic_prefix).topic(RUN_OUTCOMES)
-    partitions = [TopicPartition(topic, p) for p in range(PARTITIONS)]
-    with _running_worker(settings) as ready:
-        started = time.monotonic()
-        assert ready
-        while True:
-            ends = (consumer.get_watermark_offsets(p, timeout=10)[1] for p in partitions)
-            if sum(ends) >= runs:
-                break
-            if time.monotonic() - started > LIMIT_SECONDS:
-                raise RuntimeError("the worker does not come to the end")
-            time.sleep(POLL_SECONDS)
-        seconds = time.monotonic() - started
-    consumer.close()
-    return seconds
-
-
-@contextmanager
-def _running_worker(settings: TopicSettings) -> Iterator[bool]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pairstream", "worker"],
-        env=os.environ
-        | {
-            "PAIRSTREAM_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
-            "PAIRSTREAM_TOPIC_PREFIX": settings.topic_prefix,
-        },
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    try:
-        yield any("partitions_taken_over" in line for line in process.stderr)
-    finally:
-        process.terminate()
-        process.stderr.close()
-        process.wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--recorded", type=Path, help="JSON lines of recorded events")
-    parser.add_argument("--events", type=int, default=300_000)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="write the figures there as JSON")
-    args = parser.parse_args()
-    home = os.environ.get("KAFKA_HOME")
-    if not home:
-        parser.error("set KAFKA_HOME to the folder of Apache Kafka")
-    with tempfile.TemporaryDirectory() as folder, ApacheKafka(Path(home), Path(folder)) as kafka:
-        # The broker's machine code is made in the first one, which does not count.
-        turns = [_turn(kafka.bootstrap_servers, args, n) for n in range(args.turns + 1)][1:]
-    ratios = [turn["ratio"] for turn in turns]
-    result = {
-        "ratio": statistics.median(ratios),
-        "turns": turns,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "load": "recorded" if args.recorded else "synthetic",
-    }
-    print(f"median ratio {result['ratio']:.2f}")
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=2) + "\n")
-
-
-def _turn(servers: str, args: argparse.Namespace, number: int) -> dict[str, float]:
-    settings = TopicSettings(
-        bootstrap_servers=servers, topic_prefix=f"turn{number}.", partitions=PARTITIONS
-    )
-    events, runs = produce(settings, args.recorded, args.events)
-    bare_rate = events / bare(settings, events)
-    worker_rate = events / worker(settings, runs)
-    turn = {"events": events, "bare": bare_rate, "worker": worker_rate}
-    turn["ratio"] = worker_rate / bare_rate
-    print(
-        f"turn {number}: {events} events, {runs} runs: bare {bare_rate:,.0f}/s, "
-        f"worker {worker_rate:,.0f}/s, ratio {turn['ratio']:.2f}",
-        flush=True,
-    )
+def _our_turn(bench: Bench, load: Load, measured: Measured | None) -> dict[str, float]:
+    """Also checks what came out, where there is somewhere to note it."""
+    with bench.deployment() as deployment:
+        turn = beside_bare(bench, deployment, deployment.fill(load))
+        if measured is not None:
+            measured.correctness["rows_are_those_of_the_pure_functions"] = found(
+                deployment
+            ) == expected(load)
+            measured.correctness["verify_holds"] = deployment.verified()
     return turn
 
 
-if __name__ == "__main__":
-    main()
+def _peer_turn(bench: Bench, peer: Peer, load: Load) -> tuple[float, bool]:
+    """Events a second, and whether its rows are ours."""
+    wanted = expected(load)
+    with bench.deployment() as deployment:
+        fed = deployment.fill(load)
+        with closing(deployment.watch()) as outcomes, deployment.running(peer.command()) as process:
+            begun = process.said_at(READY)
+            ended = outcomes.reached_at(fed.runs, process)
+            process.wait_until(
+                lambda: all(deployment.count(topic) >= wanted[topic].count for topic in ROW_TOPICS),
+                "all rows stood there",
+            )
+        return fed.events / (ended - begun), found(deployment) == wanted
+
+
+ROWS = (
+    Row(
+        "a",
+        "worker, full job",
+        (Goal("of_bare", "at least", 0.8), Goal("of_quix", "at least", 2.5)),
+        settle_in_turn,
+    ),
+    Row(
+        "b",
+        "worker, 1,000 runs interleaved",
+        (Goal("of_bare", "at least", 0.7),),
+        settle_interleaved,
+    ),
+)

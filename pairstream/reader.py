@@ -1,14 +1,14 @@
 """Bounded reads of topics: from the beginning or a time to the end that they have at the start."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import cast
+from typing import NamedTuple, cast
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from pairstream.ends import bounded_consumer, true_ranges
+from pairstream.ends import Range, bounded_consumer, true_ranges
 from schemas.clients import waiting_cures
 from schemas.errors import PairstreamError
 from schemas.retries import retried
@@ -20,17 +20,33 @@ SILENCE_SECONDS = 30.0
 METADATA_SECONDS = 15.0
 
 
+class Part(NamedTuple):
+    """What of a topic is read: first offset and end by partition, and nothing older than a time.
+
+    In milliseconds since 1970, 0 for no time.
+    """
+
+    ranges: Mapping[int, Range]
+    since_ms: int
+
+
 class TopicReader:
     """Reads one topic without a group; `total` is how many offsets lie between start and end."""
 
-    def __init__(self, settings: KafkaSettings, topic: str, partitions: int) -> None:
+    def __init__(
+        self, settings: KafkaSettings, topic: str, partitions: int, *, part: Part | None = None
+    ) -> None:
+        """`part` is what another reader of the topic has found out; else the brokers are asked."""
         self._consumer = bounded_consumer(settings)
         self._topic = topic
+        self._since_ms = part.since_ms if part else 0
+        self._begun: set[int] = set()
+        if part is not None:
+            self.ranges = dict(part.ranges)
+            return
         told = {(topic, partition): self._told(partition) for partition in range(partitions)}
         found = true_ranges(self._consumer, told)
         self.ranges = {partition: found[topic, partition] for partition in range(partitions)}
-        self._since_ms = 0
-        self._begun: set[int] = set()
 
     def _told(self, partition: int) -> tuple[int, int]:
         place = TopicPartition(self._topic, partition)
@@ -39,6 +55,11 @@ class TopicReader:
             failure=f"{self._topic} partition {partition} cannot be read",
         )
         return told
+
+    @property
+    def part(self) -> Part:
+        """What `read` gives."""
+        return Part(dict(self.ranges), self._since_ms)
 
     @property
     def total(self) -> int:
@@ -87,6 +108,11 @@ class TopicReader:
 
         Raises: PairstreamError when the brokers fall silent before the end.
         """
+        for messages in self.batches():
+            yield from messages
+
+    def batches(self) -> Iterator[list[KafkaMessage]]:
+        """The same, as they come. Raises: as `read`."""
         left = {p: range_ for p, range_ in self.ranges.items() if range_[1] > range_[0]}
         if left:
             self._consumer.assign(
@@ -107,7 +133,7 @@ class TopicReader:
                     last = time.monotonic()
                 elif time.monotonic() - last > SILENCE_SECONDS:
                     raise PairstreamError(f"no record of {self._topic} came any more: broker gone?")
-                yield from self._within(messages, left)
+                yield list(self._within(messages, left))
         finally:
             self._consumer.close()
 

@@ -1,182 +1,115 @@
-"""Rebuilds a dataset from a topic, through the same functions as the live one."""
+"""Rebuilds a dataset from a topic, through the same functions as the live one.
 
+Partitions owe nothing to one another, so processes share them; what they give is merged by pair_id.
+"""
+
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
-from confluent_kafka import Message
-
-from pairstream.reader import TopicReader
-from schemas.errors import InvalidRecord, PairstreamError
-from schemas.rows import Pair, encode, parse_pair
-from schemas.settings import PairingSettings, WorkerSettings
+from pairstream.part_process import run_parts
+from pairstream.reader import Part, TopicReader
+from pairstream.rebuild_part import Origin, Report, Work
+from pairstream.sorted_lines import merged
+from schemas.errors import PairstreamError
+from schemas.settings import PairingSettings
 from schemas.source import Source
-from streams.garbling import GARBLERS, garbled_pair
-from streams.partition import Partition
-from trainer.datasets import (
-    DatasetManifest,
-    OffsetRange,
-    publish,
-    read_lines,
-    write_content,
-)
-from trainer.index import PairIndex
-from trainer.segments import OpenSegment, Segment
-
-PAIRS_A_SPOOL = 10_000
-PROGRESS_EVERY = 100_000
+from trainer.datasets import DatasetManifest, OffsetRange, publish, write_content
 
 Progress = Callable[[int, int], None]
 
 
-class Spool:
-    """Pairs on disk, each once, so that memory does not grow with the dataset."""
+@dataclass(frozen=True)
+class Wanted:
+    """What a rebuild is made from.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._index = PairIndex(folder / "index.sqlite")
-        self._segments: list[Segment] = []
-        self._waiting: dict[str, bytes] = {}
-
-    def add(self, pair: Pair) -> None:
-        self._waiting.setdefault(pair.pair_id, encode(pair) + b"\n")
-        if len(self._waiting) >= PAIRS_A_SPOOL:
-            self._close()
-
-    def _close(self) -> None:
-        known = self._index.known(list(self._waiting))
-        number = len(self._segments)
-        segment = OpenSegment(self._folder, 0, number)
-        for pair_id, line in self._waiting.items():
-            if pair_id not in known:
-                segment.add(pair_id, line)
-        segment.cover(number)
-        rows = segment.rows
-        closed = segment.close()
-        self._index.add(closed, rows)
-        self._segments.append(closed)
-        self._waiting.clear()
-
-    def lines(self) -> Iterator[bytes]:
-        """All lines in the order of pair_id."""
-        self._close()
-        return read_lines(self._folder, self._index.in_order(self._segments))
-
-
-def rebuild_from_pairs(
-    settings: PairingSettings,
-    source: Source,
-    out: Path,
-    *,
-    eval_fraction: float,
-    since: datetime | None,
-    like: DatasetManifest | None,
-    progress: Progress,
-) -> str:
-    """Every valid pair of the topic, or those in the offsets of a published dataset.
-
-    Returns: a line for the user. Raises: PairstreamError.
+    Attributes:
+        origin: every valid pair of the topic of pairs, or what folding the events again gives.
+        since: leave out older records.
+        like: only the offsets of this published dataset.
     """
-    reader = TopicReader(settings, source.topic, source.partitions)
-    _limit(reader, since, like)
-    invalid = 0
 
-    def pairs() -> Iterator[Pair]:
-        nonlocal invalid
-        for message in _counted(reader, progress):
-            try:
-                yield parse_pair(message.value())
-            except InvalidRecord:
-                invalid += 1
-
-    manifest = _write(out, pairs(), reader, source, eval_fraction)
-    return f"{_summary(manifest, out)}; {invalid} invalid records left out"
+    origin: Origin
+    settings: PairingSettings
+    source: Source
+    eval_fraction: float
+    since: datetime | None = None
+    like: DatasetManifest | None = None
 
 
-def rebuild_from_events(
-    settings: PairingSettings,
-    source: Source,
-    out: Path,
-    *,
-    eval_fraction: float,
-    since: datetime | None,
-    progress: Progress,
-) -> str:
-    """Fold the events again; runs that are open at the end give nothing.
-
-    Returns: a line for the user. Raises: PairstreamError.
-    """
-    reader = TopicReader(settings, source.topic, source.partitions)
-    _limit(reader, since, None)
-    folded = {number: Partition.by(settings) for number in range(source.partitions)}
-    garbler = GARBLERS[settings.garbler]
-    memory_ms = int(WorkerSettings().settled_run_memory_seconds * 1000)
-
-    def pairs() -> Iterator[Pair]:
-        for message in _counted(reader, progress):
-            runs = folded[cast("int", message.partition())]
-            now_ms = message.timestamp()[1]
-            record = (message.key(), message.value(), cast("int", message.offset()))
-            for settlement in runs.apply([record], now_ms=now_ms).settlements:
-                yield from settlement.pairs
-                for request in settlement.garble_requests:
-                    yield garbled_pair(request, garbler)
-                runs.forget(now_ms - memory_ms)
-
-    manifest = _write(out, pairs(), reader, source, eval_fraction)
-    still_open = sum(len(runs.open) for runs in folded.values())
-    return f"{_summary(manifest, out)}; {still_open} runs are not settled yet"
-
-
-def _limit(reader: TopicReader, since: datetime | None, like: DatasetManifest | None) -> None:
-    if since is not None:
-        reader.start_at(since)
-    if like is not None:
-        reader.restrict(
-            {int(p): (offsets.from_, offsets.to) for p, offsets in like.offsets.items()}
-        )
-
-
-def _counted(reader: TopicReader, progress: Progress) -> Iterator[Message]:
-    for count, message in enumerate(reader.read(), 1):
-        yield message
-        if count % PROGRESS_EVERY == 0:
-            progress(count, reader.total)
-
-
-def _write(
-    out: Path, pairs: Iterable[Pair], reader: TopicReader, source: Source, eval_fraction: float
-) -> DatasetManifest:
+def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
+    """Returns: a line for the user. Raises: PairstreamError."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PairstreamError(f"{out} is there already: name a new folder")
+    reader = _reader(wanted)
+    topic = wanted.source.topic
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
     try:
-        spool = Spool(temporary)
-        for pair in pairs:
-            spool.add(pair)
-        target = temporary / "dataset"
-        target.mkdir()
-        content = write_content(target, spool.lines(), eval_fraction=eval_fraction)
-        manifest = DatasetManifest(
-            name=out.name,
-            parent=None,
-            created_at=datetime.now(UTC),
-            pairs=content.pairs,
-            runs=content.runs,
-            rules=content.rules,
-            offsets={str(p): OffsetRange(*offsets) for p, offsets in reader.ranges.items()},
-            files=content.files,
-            settings={"eval_fraction": eval_fraction},
-            source=source,
-        )
-        publish(target, out, manifest)
+        works = [
+            Work(wanted.origin, wanted.settings, topic, part, str(temporary / str(number)))
+            for number, part in enumerate(shares(reader.part, processes=os.cpu_count() or 1))
+        ]
+        reports = run_parts(works, lambda read: progress(read, reader.total))
+        lines = merged([Path(work.folder) for work in works])
+        manifest = _write(temporary / "dataset", lines, out, wanted, reader.part)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return f"{_summary(manifest, out)}; {_remark(wanted.origin, reports)}"
+
+
+def _reader(wanted: Wanted) -> TopicReader:
+    reader = TopicReader(wanted.settings, wanted.source.topic, wanted.source.partitions)
+    if wanted.since is not None:
+        reader.start_at(wanted.since)
+    if wanted.like is not None:
+        offsets = wanted.like.offsets.items()
+        reader.restrict({int(partition): (each.from_, each.to) for partition, each in offsets})
+    return reader
+
+
+def shares(part: Part, *, processes: int) -> list[Part]:
+    """Divide partitions, the largest first, each to whom has the least; none is empty."""
+    divided: list[dict[int, tuple[int, int]]] = [{} for _ in range(processes)]
+    sizes = [0] * processes
+    by_size = sorted(part.ranges.items(), key=lambda item: (item[1][0] - item[1][1], item[0]))
+    for partition, (first, end) in by_size:
+        if end > first:
+            least = sizes.index(min(sizes))
+            divided[least][partition] = (first, end)
+            sizes[least] += end - first
+    return [Part(ranges, part.since_ms) for ranges in divided if ranges]
+
+
+def _write(
+    folder: Path, lines: Iterable[bytes], out: Path, wanted: Wanted, part: Part
+) -> DatasetManifest:
+    folder.mkdir()
+    content = write_content(folder, lines, eval_fraction=wanted.eval_fraction)
+    manifest = DatasetManifest(
+        name=out.name,
+        parent=None,
+        created_at=datetime.now(UTC),
+        pairs=content.pairs,
+        runs=content.runs,
+        rules=content.rules,
+        offsets={str(p): OffsetRange(*offsets) for p, offsets in part.ranges.items()},
+        files=content.files,
+        settings={"eval_fraction": wanted.eval_fraction},
+        source=wanted.source,
+    )
+    publish(folder, out, manifest)
     return manifest
+
+
+def _remark(origin: Origin, reports: list[Report]) -> str:
+    if origin == "pairs":
+        return f"{sum(report.invalid for report in reports)} invalid records left out"
+    return f"{sum(report.open_runs for report in reports)} runs are not settled yet"
 
 
 def _summary(manifest: DatasetManifest, out: Path) -> str:

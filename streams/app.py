@@ -79,6 +79,11 @@ class WorkerApp:
         self._tasks: list[asyncio.Task[None]] = []
         self._add_agents()
 
+    def other_loops(self) -> list[asyncio.AbstractEventLoop]:
+        """That of the consumer's thread, once it runs."""
+        thread = getattr(self.faust.consumer, "_thread", None)
+        return [thread.thread_loop] if thread else []
+
     def _table(self, partitions: int) -> RunTable:
         # With a schema, or without these types, Faust's own recovery would restore nothing.
         table = RunTable(
@@ -103,7 +108,7 @@ class WorkerApp:
 
     def _add_agents(self) -> None:
         async def settle_runs(stream: Any) -> None:
-            self._start(self.fence.beat(), self.producer.serve())
+            self._start(self.fence.beat(), self.producer.serve(), self.table.watch())
             self._start(self.expiry.serve(self.table, self.producer, self.fence))
             self._start(watch_source(self._describe_source, changed=self.failed))
             pipeline = self._pipeline()

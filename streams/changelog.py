@@ -102,7 +102,8 @@ def _read(consumer: Consumer, topic: str, partitions: set[int]) -> Mapping[int, 
     while missing:
         # Returns what came within the time, and only a full read any sooner.
         messages = consumer.consume(RECORDS_A_READ, timeout=READ_SECONDS)
-        if messages:
+        # Errors are news of the brokers, but not that it goes on.
+        if any(message.error() is None for message in messages):
             last_record = time.monotonic()
         elif time.monotonic() - last_record > SILENCE_SECONDS:
             raise PairstreamError(

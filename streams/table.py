@@ -5,6 +5,7 @@ by streams/changelog.py; Faust's recovery only waits for it.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -26,6 +27,10 @@ log = structlog.get_logger("pairstream.state")
 
 Writes = Mapping[bytes, bytes | None]
 
+# Faust's part of a takeover takes a second or two, and its requests 30 s at most.
+TAKEOVER_SECONDS = 45.0
+LOOK_SECONDS = 1.0
+
 
 class RunTable(Table[bytes, bytes]):
     """Holds `Partition` objects, one for each partition of the events that is ours now.
@@ -45,6 +50,21 @@ class RunTable(Table[bytes, bytes]):
         super().__init__(*args, **kwargs)
         self.runs: dict[int, Partition] = {}
         self.leftovers: dict[int, Writes] = {}
+        # Since when partitions wait to be taken over; none while their state is read.
+        self._waiting_since: float | None = None
+
+    async def watch(self) -> None:
+        """End the worker where partitions are its own and nobody takes them over: the group would
+        wait for it for ever. Where a rebalance overtakes another, Faust may wait for a third one.
+        """
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            since = self._waiting_since
+            if since is not None and time.monotonic() - since > TAKEOVER_SECONDS:
+                self.failed(
+                    f"partitions that were assigned {TAKEOVER_SECONDS:.0f} s ago could not be "
+                    "taken over; a restart joins the group anew"
+                )
 
     async def on_rebalance(
         self,
@@ -57,12 +77,14 @@ class RunTable(Table[bytes, bytes]):
         crash_point("worker.assigned")
         self.runs = {}
         self.leftovers = {}
+        self._waiting_since = time.monotonic() if assigned else None
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Read the state of the partitions that are ours; any failure ends the worker."""
         generation = self.app.consumer_generation_id
         ours = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == self.source}
         crash_point("worker.recovery")
+        self._waiting_since = None
         try:
             restored = await asyncio.to_thread(self._restore, ours)
         except PairstreamError as error:
@@ -82,6 +104,8 @@ class RunTable(Table[bytes, bytes]):
                 settled_runs=sum(len(runs.settled) for runs in self.runs.values()),
             )
             crash_point("worker.recovered")
+        else:
+            self._waiting_since = time.monotonic()
 
     def _restore(self, ours: set[int]) -> dict[int, tuple[Partition, Writes]]:
         """Each partition with what must be written before anything of it is committed."""

@@ -14,17 +14,18 @@ from typing import Any, ClassVar, cast
 
 import faust
 import structlog
-from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import KafkaConnectionError, for_code
-from aiokafka.protocol.commit import OffsetFetchResponse_v3
+from aiokafka.errors import KafkaConnectionError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, EventT, Message
 from yarl import URL
 
 from schemas.crash_points import crash_point
+from streams import aiokafka_cures
 
 # By a name of its own: what Faust logs as this module is silenced (pairstream/logs.py).
 log = structlog.get_logger("pairstream.transport")
+
+aiokafka_cures.install()
 
 CONNECT_SECONDS = 1.0
 
@@ -251,25 +252,3 @@ def batching_transport(urls: list[URL], app: AppT, *, batch_records: int) -> dri
     Consumer.batch_records = batch_records
     Transport.Consumer = Consumer
     return Transport(urls, app)
-
-
-_send_request = GroupCoordinator._send_req
-
-# The coordinator has moved or is not ready.
-_LOST_COORDINATOR = (15, 16)
-
-
-async def _checked_request(coordinator: Any, request: Any) -> Any:
-    """Version 3 of the answer has an error of its own, which aiokafka 0.14 overlooks: a coordinator
-    that is moving would look like a group without commits.
-    """
-    response = await _send_request(coordinator, request)
-    code = response.error_code if isinstance(response, OffsetFetchResponse_v3) else 0
-    if code in _LOST_COORDINATOR:
-        coordinator.coordinator_dead()
-    if code:
-        raise for_code(code)()
-    return response
-
-
-GroupCoordinator._send_req = _checked_request

@@ -17,6 +17,7 @@ from faust.worker import Worker
 
 from schemas.memory import share_arenas
 from schemas.settings import WorkerSettings
+from streams import stacks
 from streams.app import WorkerApp
 from streams.self_check import check_installation
 
@@ -53,6 +54,7 @@ def run_worker(
         app.faust, loop=loop, loglevel="WARN", redirect_stdouts=False, override_logging=False
     )
     worker.spinner = None
+    stacks.install(loop, app.other_loops)
     log.info("worker_starting", group=app.names.worker_app, partitions=partitions)
     try:
         worker.execute_from_commandline()

@@ -69,6 +69,12 @@ class ApacheKafka:
     def bootstrap_servers(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Of the running node."""
+        assert self._process is not None
+        return self._process.pid
+
     def __enter__(self) -> Self:
         cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         self._java(

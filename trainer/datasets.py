@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-import orjson
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
@@ -79,8 +78,15 @@ def one_hash(files: Mapping[str, str]) -> str:
 
 def is_held_out(run_id: str, fraction: float) -> bool:
     """Decide by a hash, so that a run never stands on both sides."""
-    digest = hashlib.sha256(run_id.encode()).digest()
-    return int.from_bytes(digest[:8]) < fraction * 2**64
+    return _is_held_out(_run_digest(run_id), fraction)
+
+
+def _run_digest(run_id: str) -> bytes:
+    return hashlib.sha256(run_id.encode()).digest()[:8]
+
+
+def _is_held_out(run_digest: bytes, fraction: float) -> bool:
+    return int.from_bytes(run_digest) < fraction * 2**64
 
 
 def read_manifest(dataset: Path) -> DatasetManifest:
@@ -149,6 +155,16 @@ class _Writer:
         return FileEntry(self._digest.hexdigest(), self._bytes, self.rows)
 
 
+class _Head(msgspec.Struct):
+    """What of a line decides where it goes and what is counted."""
+
+    run_id: str
+    rule: str
+
+
+_head_decoder = msgspec.json.Decoder(_Head)
+
+
 class Content(msgspec.Struct, frozen=True):
     """What was written to a folder."""
 
@@ -170,11 +186,11 @@ def write_content(folder: Path, lines: Iterable[bytes], *, eval_fraction: float)
     rules: Counter[str] = Counter()
     runs: set[bytes] = set()
     for line in lines:
-        row = orjson.loads(line)
-        run_id = row["run_id"]
-        rules[row["rule"]] += 1
-        runs.add(hashlib.sha256(run_id.encode()).digest()[:8])
-        (held_out if is_held_out(run_id, eval_fraction) else train).add(line)
+        row = _head_decoder.decode(line)
+        run = _run_digest(row.run_id)
+        rules[row.rule] += 1
+        runs.add(run)
+        (held_out if _is_held_out(run, eval_fraction) else train).add(line)
     files = {TRAIN: train.close(), EVAL: held_out.close()}
     if not train.rows and held_out.rows:
         (folder / EVAL).rename(folder / TRAIN)

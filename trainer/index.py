@@ -1,6 +1,8 @@
 """Which pairs are known, and where their lines stand. Rebuilt from the segments when it is lost."""
 
+import shutil
 import sqlite3
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -8,28 +10,36 @@ import orjson
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
+from trainer.known_ids import IDS_AT_ONCE, KnownIds
 from trainer.segments import Segment, verify_segment
 
+# Another form of the tables is another number: an index of an older one is made anew.
+_VERSION = 2
+
+# The rows of a segment stand together, so that they are added at the end of the table; which ids
+# are known is asked of `KnownIds`, whose folder bears the token.
 _SCHEMA = """
+CREATE TABLE IF NOT EXISTS token (
+    token TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS segments (
     number INTEGER PRIMARY KEY,
     path TEXT NOT NULL UNIQUE
 );
 CREATE TABLE IF NOT EXISTS pairs (
-    pair_id BLOB PRIMARY KEY,
     segment INTEGER NOT NULL,
+    pair_id BLOB NOT NULL,
     offset INTEGER NOT NULL,
-    length INTEGER NOT NULL
+    length INTEGER NOT NULL,
+    PRIMARY KEY (segment, pair_id)
 ) WITHOUT ROWID;
 """
-
-IDS_A_QUERY = 500
 
 Place = tuple[str, int, int]
 
 
 class PairIndex:
-    """One SQLite file; its memory does not grow with the pairs.
+    """A SQLite file and a folder beside it; its memory does not grow with the pairs.
 
     Guarantee: after `catch_up` it holds exactly the pairs of the segments.
     """
@@ -43,6 +53,10 @@ class PairIndex:
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
             self._db = _open(path)
+        self._ids_folder = path.with_suffix(".ids")
+        self._ids_folder.mkdir(exist_ok=True)
+        self._ids = self._same_ids()
+        self._take_over_ids()
 
     def close(self) -> None:
         self._db.close()
@@ -59,11 +73,20 @@ class PairIndex:
                 del unknown[path]
         else:
             self._db.executescript("DELETE FROM pairs; DELETE FROM segments;")
-        for segment in unknown.values():
-            self.add(segment, _rows_of(folder, segment))
+            self._ids = self._new_ids()
+        try:
+            for segment in unknown.values():
+                self._insert(segment, _rows_of(folder, segment))
+        finally:
+            self._take_over_ids()
 
     def add(self, segment: Segment, rows: Iterable[tuple[str, int, int]]) -> None:
         """Record a closed segment and its rows (pair_id, byte offset, length) at once."""
+        self._insert(segment, rows)
+        self._take_over_ids()
+
+    def _insert(self, segment: Segment, rows: Iterable[tuple[str, int, int]]) -> None:
+        added = sorted((bytes.fromhex(pair_id), at, length) for pair_id, at, length in rows)
         with self._db:
             self._db.execute("BEGIN")
             number = self._db.execute(
@@ -71,20 +94,14 @@ class PairIndex:
             ).lastrowid
             self._db.executemany(
                 "INSERT INTO pairs VALUES (?, ?, ?, ?)",
-                ((bytes.fromhex(pair_id), number, at, length) for pair_id, at, length in rows),
+                ((number, pair_id, at, length) for pair_id, at, length in added),
             )
             crash_point("trainer.index_before_commit")
         crash_point("trainer.index_committed")
 
     def known(self, pair_ids: list[str]) -> set[str]:
         """Those of the ids that stand in a segment."""
-        found: set[str] = set()
-        for start in range(0, len(pair_ids), IDS_A_QUERY):
-            part = [bytes.fromhex(pair_id) for pair_id in pair_ids[start : start + IDS_A_QUERY]]
-            places = ",".join("?" * len(part))
-            query = f"SELECT pair_id FROM pairs WHERE pair_id IN ({places})"  # noqa: S608 - only marks
-            found.update(pair_id.hex() for (pair_id,) in self._db.execute(query, part))
-        return found
+        return {each.hex() for each in self._ids.known([bytes.fromhex(one) for one in pair_ids])}
 
     def in_order(self, segments: Iterable[Segment]) -> Iterator[Place]:
         """Path, byte offset and length of the segments' lines, in the order of pair_id."""
@@ -95,9 +112,41 @@ class PairIndex:
             ((str(segment.path),) for segment in segments),
         )
         return self._db.execute(
-            "SELECT path, offset, length FROM pairs JOIN wanted ON segment = wanted.number "
-            "JOIN segments ON segments.number = segment ORDER BY pair_id"
+            "SELECT path, offset, length FROM wanted CROSS JOIN segments USING (number) "
+            "CROSS JOIN pairs ON segment = number ORDER BY pair_id"
         )
+
+    @property
+    def _newest(self) -> int:
+        [number] = self._db.execute("SELECT coalesce(max(number), 0) FROM segments").fetchone()
+        return int(number)
+
+    def _take_over_ids(self) -> None:
+        """Those of segments that `KnownIds` does not have yet."""
+        waiting: list[bytes] = []
+        newest = self._newest
+        for number in range(self._ids.batches + 1, newest + 1):
+            rows = self._db.execute("SELECT pair_id FROM pairs WHERE segment = ?", (number,))
+            waiting += [pair_id for (pair_id,) in rows]
+            if len(waiting) >= IDS_AT_ONCE or number == newest:
+                self._ids.add(waiting, through=number)
+                waiting.clear()
+
+    def _same_ids(self) -> KnownIds:
+        """Those of the table, or anew where they are another's or ahead of it."""
+        token = self._db.execute("SELECT token FROM token").fetchone()
+        ids = KnownIds(self._ids_folder / token[0]) if token else self._new_ids()
+        return ids if ids.batches <= self._newest else self._new_ids()
+
+    def _new_ids(self) -> KnownIds:
+        for path in self._ids_folder.iterdir():
+            shutil.rmtree(path)
+        token = uuid.uuid4().hex
+        with self._db:
+            self._db.execute("BEGIN")
+            self._db.execute("DELETE FROM token")
+            self._db.execute("INSERT INTO token VALUES (?)", (token,))
+        return KnownIds(self._ids_folder / token)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -105,6 +154,12 @@ def _open(path: Path) -> sqlite3.Connection:
     # The segments are the truth: a lost index costs time, never pairs.
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
+    [version] = db.execute("PRAGMA user_version").fetchone()
+    if version != _VERSION:
+        db.executescript(
+            "DROP TABLE IF EXISTS pairs; DROP TABLE IF EXISTS segments; "
+            f"DROP TABLE IF EXISTS token; PRAGMA user_version = {_VERSION};"
+        )
     db.executescript(_SCHEMA)
     return db
 

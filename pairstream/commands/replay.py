@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -23,7 +23,7 @@ from schemas.settings import DatasetSettings, PairingSettings
 @settings_options(PairingSettings, DatasetSettings)
 def command(
     config_file: Path | None,
-    source: str,
+    source: Literal["events", "pairs"],
     out: Path,
     since: datetime | None,
     dataset: Path | None,
@@ -39,7 +39,7 @@ def command(
       pairstream replay --from events --out rebuilt --pairing-extended
     """
     from pairstream.cluster import Cluster
-    from pairstream.rebuild import rebuild_from_events, rebuild_from_pairs
+    from pairstream.rebuild import Wanted, rebuild
     from pairstream.terminal import show_progress
     from schemas.topics import PAIRS, RUN_EVENTS, Names
     from trainer.datasets import read_manifest
@@ -54,13 +54,5 @@ def command(
     names = Names(pairing.topic_prefix)
     topic = names.topic(PAIRS if source == "pairs" else RUN_EVENTS)
     [described] = Cluster(pairing).describe(topic)
-    if source == "pairs":
-        summary = rebuild_from_pairs(
-            pairing, described, out, eval_fraction=fraction, since=since, like=like,
-            progress=show_progress,
-        )  # fmt: skip
-    else:
-        summary = rebuild_from_events(
-            pairing, described, out, eval_fraction=fraction, since=since, progress=show_progress
-        )
-    click.echo(summary)
+    wanted = Wanted(source, pairing, described, fraction, since, like)
+    click.echo(rebuild(wanted, out, show_progress))

@@ -2,8 +2,10 @@
 
 import itertools
 import os
+import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,6 +15,7 @@ from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 from pairstream.cluster import Cluster, apply_topics
 from schemas.clients import connection, waiting_cures
 from schemas.errors import PairstreamError
+from streams.stacks import END
 from tests.chaos.nodes import COUNT, Node, Nodes
 from tests.chaos.schedule import Blow
 from tests.chaos.supervisor import ChaosError, Life, Supervised, wait_until
@@ -202,6 +205,14 @@ class Field:
             if code != KafkaError.GROUP_ID_NOT_FOUND:
                 raise
         return True
+
+    def ask_for_stacks(self) -> None:
+        """Of every worker that has begun, into its log."""
+        for life in [process.life for process in self.workers]:
+            if not life.has_ended and TAKEN_OVER in life.log:
+                life.process.send_signal(signal.SIGUSR1)
+                with suppress(ChaosError):  # what ends meanwhile has none
+                    wait_until(lambda life=life: END in life.log, "its stacks", seconds=5)
 
     def stop(self) -> None:
         """In peace everything must end cleanly when asked."""

@@ -113,6 +113,7 @@ class Trial:
             else:
                 seconds = field.await_settled_everywhere(RECOVERED_RUNS)
         except ChaosError as error:
+            field.ask_for_stacks()
             raise ChaosError(f"{round_.names}: {error}") from error
         slowest = max(seconds, self.result.recoveries.get(round_.names, 0.0))
         self.result.recoveries[round_.names] = slowest

@@ -234,6 +234,17 @@ DEFECTS = (
         _SURROUNDINGS + "fetch_that_waits_for_its_next_try_does_not_break_off_a_stop",
     ),
     Defect(
+        "no takeover",
+        "a rebalance that overtakes another may leave partitions that nobody takes over (FS#175)",
+        _STATE + "partitions_that_nobody_takes_over_end_the_worker",
+    ),
+    Defect(
+        "former leader",
+        "who leads a partition no more is asked for its position for five minutes (aiokafka)",
+        "tests/faust/test_positions.py::test_"
+        "who_leads_is_looked_up_when_a_position_is_asked_for_in_vain",
+    ),
+    Defect(
         "web server",
         "serves tables to the whole network without a password",
         _SURROUNDINGS + "setting_that_stock_faust_has_otherwise",

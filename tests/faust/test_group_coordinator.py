@@ -16,7 +16,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from streams import transport
+from streams import aiokafka_cures
 from tests.faust.memory import OURS, STOCK, in_loop
 
 PLACE = TopicPartition("events", 0)
@@ -31,7 +31,7 @@ class Coordinator:
     def __init__(self, kind: str, error_code: int) -> None:
         answers = [("events", [(0, 7, "", 0)])] if not error_code else []
         self._answer = OffsetFetchResponse_v3(0, answers, error_code)
-        send = transport._send_request if kind == STOCK else GroupCoordinator._send_req
+        send = aiokafka_cures.stock_request if kind == STOCK else GroupCoordinator._send_req
         self._send_req = partial(send, self)
         self._client = SimpleNamespace(send=self._send)
         self.is_given_up = False

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import faust
@@ -9,7 +10,9 @@ import pytest
 from faust.types import TP, Message
 
 from schemas.errors import PairstreamError
+from streams import table as table_module
 from streams.changelog import State
+from streams.table import RunTable
 from tests.faust.memory import PLACE, STOCK, Memory, World, in_loop
 from tests.faust.worker import OPENS_A_RUN, REFUSED, Ended, Worker
 
@@ -110,6 +113,39 @@ async def test_what_no_log_has_is_forgotten_at_a_rebalance() -> None:
         assert list(table.runs[PLACE.partition].open) == ["r-1"]
         await table.on_rebalance({PLACE}, {PLACE}, set(), 1)
         assert table.runs == {}
+
+
+@pytest.mark.parametrize("overtaken", [False, True], ids=["never begun", "overtaken"])
+@in_loop
+async def test_partitions_that_nobody_takes_over_end_the_worker(
+    monkeypatch: pytest.MonkeyPatch, overtaken: bool
+) -> None:
+    monkeypatch.setattr(table_module, "TAKEOVER_SECONDS", 0.0)
+    monkeypatch.setattr(table_module, "LOOK_SECONDS", 0.0)
+
+    async def looks(table: RunTable) -> None:
+        watching = asyncio.create_task(table.watch())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+    async with Worker(Memory([])) as worker:
+        table = worker.parts.table
+        table.read_committed = lambda _: {0: 0}
+        table.read_state = lambda _: {}
+        await table.on_rebalance(set(), {PLACE}, set(), 1)
+        await looks(table)
+        await table.on_rebalance({PLACE}, set(), {PLACE}, 2)
+        if overtaken:
+            table.describe_source = lambda: setattr(worker.app, "consumer_generation_id", 3) or b""
+            await table.on_recovery_completed(set(), set())
+        with pytest.raises(Ended, match="could not be taken over"):
+            await looks(table)
+        table.describe_source = lambda: b""
+        await table.on_recovery_completed(set(), set())
+        await looks(table)
 
 
 @in_loop

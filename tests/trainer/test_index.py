@@ -1,6 +1,7 @@
 """The index of known pairs: a copy of what the segments hold, whatever becomes of it."""
 
-import random
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from schemas.errors import PairstreamError
 from tests.trainer.made_pairs import line, make_pairs
 from trainer.datasets import read_lines
-from trainer.index import IDS_A_QUERY, PairIndex
+from trainer.index import PairIndex
 from trainer.segments import OpenSegment, Segment
 
 PAIRS = make_pairs(9)
@@ -120,13 +121,37 @@ def test_a_segment_with_other_rows_than_its_name_says_is_named(
         index_of(tmp_path, [wrong])
 
 
-def test_many_ids_are_looked_up_at_once(tmp_path: Path) -> None:
-    rng = random.Random(1)
-    many = [f"{rng.getrandbits(128):032x}" for _ in range(3 * IDS_A_QUERY)]
-    index = PairIndex(tmp_path / "index.sqlite")
-    index.add(Segment(0, 0, 9, len(many), "0" * 16), [(pair_id, 0, 1) for pair_id in many[::2]])
+def test_ids_that_lag_behind_or_run_ahead_are_those_of_the_table_again(
+    tmp_path: Path, segments: list[Segment]
+) -> None:
+    index_of(tmp_path, segments[:1]).close()
+    lagging, older = tmp_path / "lagging", (tmp_path / "index.sqlite").read_bytes()
+    shutil.copytree(tmp_path / "index.ids", lagging)
+    index_of(tmp_path, segments).close()
+    newer = (tmp_path / "index.sqlite").read_bytes()
 
-    assert index.known(many) == set(many[::2])
+    shutil.rmtree(tmp_path / "index.ids")
+    lagging.rename(tmp_path / "index.ids")
+    assert held(PairIndex(tmp_path / "index.sqlite")) == ids(slice(12))
+
+    (tmp_path / "index.sqlite").write_bytes(older)
+    assert held(PairIndex(tmp_path / "index.sqlite")) == ids(slice(5))
+
+    (tmp_path / "index.sqlite").write_bytes(newer)
+    assert held(PairIndex(tmp_path / "index.sqlite")) == ids(slice(12))
+
+
+def test_an_index_of_the_form_before_is_made_anew(tmp_path: Path, segments: list[Segment]) -> None:
+    old = sqlite3.connect(tmp_path / "index.sqlite")
+    old.executescript(
+        "CREATE TABLE segments (number INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE);"
+        "CREATE TABLE pairs (pair_id BLOB PRIMARY KEY, segment INTEGER NOT NULL, "
+        "offset INTEGER NOT NULL, length INTEGER NOT NULL) WITHOUT ROWID;"
+        f"INSERT INTO segments VALUES (1, '{segments[0].path}'), (2, '{segments[1].path}');"
+    )
+    old.close()
+
+    assert held(index_of(tmp_path, segments)) == ids(slice(12))
 
 
 def test_rows_are_recorded_together_or_not_at_all(tmp_path: Path) -> None:

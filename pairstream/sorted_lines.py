@@ -1,0 +1,78 @@
+"""Lines of pairs in the order of pair_id, by sorting on disk: memory does not grow with them."""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+# Held in memory before they are sorted and written.
+BYTES_A_FILE = 64 * 2**20
+
+FILES_AT_ONCE = 200
+
+# Every line begins with {"pair_id":"..." (contract, section 5).
+_ID = slice(12, 44)
+
+
+class SortedLines:
+    """Takes lines as they come. Of several under one pair_id the first one stays."""
+
+    def __init__(self, folder: Path, *, bytes_a_file: int = BYTES_A_FILE) -> None:
+        self._folder = folder
+        self._bytes_a_file = bytes_a_file
+        self._lines: dict[bytes, bytes] = {}
+        self._bytes = 0
+        self._numbers = count()
+
+    def add(self, line: bytes) -> None:
+        if self._lines.setdefault(line[_ID], line) is line:
+            self._bytes += len(line)
+            if self._bytes >= self._bytes_a_file:
+                self.close()
+
+    def close(self) -> None:
+        """Write what is in memory."""
+        if self._lines:
+            path = self._folder / f"{next(self._numbers):08d}.jsonl"
+            path.write_bytes(b"".join(line for _, line in sorted(self._lines.items())))
+            self._lines.clear()
+            self._bytes = 0
+
+
+def merged(folders: Sequence[Path]) -> Iterator[bytes]:
+    """All lines of `SortedLines` in these folders, each pair_id once: the first folder's first."""
+    paths = [path for folder in folders for path in sorted(folder.iterdir())]
+    while len(paths) > FILES_AT_ONCE:
+        paths = [_merged_into_first(part) for part in _batched(paths)]
+    return _merged(paths)
+
+
+def _merged(paths: Sequence[Path]) -> Iterator[bytes]:
+    with ExitStack() as stack:
+        newest = b""
+        files = [stack.enter_context(path.open("rb")) for path in paths]
+        for line in heapq.merge(*files, key=_pair_id):
+            pair_id = line[_ID]
+            if pair_id != newest:
+                newest = pair_id
+                yield line
+
+
+def _merged_into_first(paths: Sequence[Path]) -> Path:
+    first = paths[0]
+    together = first.with_suffix(".tmp")
+    with together.open("wb") as file:
+        file.writelines(_merged(paths))
+    for path in paths:
+        path.unlink()
+    return together.rename(first)
+
+
+def _batched(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(paths), FILES_AT_ONCE):
+        yield paths[start : start + FILES_AT_ONCE]
+
+
+def _pair_id(line: bytes) -> bytes:
+    return line[_ID]
