@@ -68,3 +68,6 @@ def set_up_logs() -> None:
     # Faust's classes log under the module of the subclass, so two of ours are Faust's too.
     for name in ("faust", "aiokafka", "mode", "streams.table", "streams.transport", "urllib3"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # They tell each request, and below INFO its headers and texts.
+    for name in ("openai", "httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)

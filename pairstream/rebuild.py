@@ -16,7 +16,7 @@ from pairstream.reader import Part, TopicReader
 from pairstream.rebuild_part import Origin, Report, Work
 from pairstream.sorted_lines import merged
 from schemas.errors import PairstreamError
-from schemas.settings import PairingSettings
+from schemas.settings import GarblingSettings
 from schemas.source import Source
 from trainer.datasets import DatasetManifest, OffsetRange, publish, write_content
 
@@ -34,7 +34,7 @@ class Wanted:
     """
 
     origin: Origin
-    settings: PairingSettings
+    settings: GarblingSettings
     source: Source
     eval_fraction: float
     since: datetime | None = None
@@ -47,12 +47,14 @@ def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
         raise PairstreamError(f"{out} is there already: name a new folder")
     reader = _reader(wanted)
     topic = wanted.source.topic
+    # A model is loaded once, and an endpoint's bounds are those of one process.
+    processes = (os.cpu_count() or 1) if wanted.settings.garbler == "corrupt" else 1
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
     try:
         works = [
             Work(wanted.origin, wanted.settings, topic, part, str(temporary / str(number)))
-            for number, part in enumerate(shares(reader.part, processes=os.cpu_count() or 1))
+            for number, part in enumerate(shares(reader.part, processes=processes))
         ]
         reports = run_parts(works, lambda read: progress(read, reader.total))
         lines = merged([Path(work.folder) for work in works])

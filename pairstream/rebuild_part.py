@@ -4,10 +4,12 @@ Started by pairstream/rebuild.py. The work comes as JSON on standard input; repo
 to standard output.
 """
 
+import asyncio
 import gc
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import Literal, cast
@@ -19,15 +21,18 @@ from msgspec import Struct
 from pairstream.reader import Part, TopicReader
 from pairstream.sorted_lines import SortedLines
 from schemas.errors import InvalidRecord, PairstreamError
-from schemas.rows import encode, parse_pair
-from schemas.settings import PairingSettings, WorkerSettings
+from schemas.rows import GarbleRequest, encode, parse_pair
+from schemas.settings import GarblingSettings, WorkerSettings
 from schemas.topics import PAIRS
-from streams.garbling import GARBLERS, garbled_pair
+from streams.garblers import open_garblers
 from streams.partition import Effects, Partition
 
 REPORT_EVERY = 50_000
 
 MINUTE_MS = 60_000
+
+# Requests that `corrupt` gets at once.
+GARBLED_AT_ONCE = 1000
 
 Origin = Literal["events", "pairs"]
 
@@ -36,7 +41,7 @@ class Work(Struct, frozen=True):
     """What one process does; `folder` takes its lines."""
 
     origin: Origin
-    settings: PairingSettings
+    settings: GarblingSettings
     topic: str
     part: Part
     folder: str
@@ -62,6 +67,13 @@ class Lines:
         """What the next records give, in the order of each partition."""
         raise NotImplementedError
 
+    def rest(self) -> Iterator[bytes]:
+        """What is still to come after the last record."""
+        yield from ()
+
+    def close(self) -> None:
+        """Let go of what it works with."""
+
 
 class LinesOfPairs(Lines):
     """Every valid pair as it is."""
@@ -75,12 +87,14 @@ class LinesOfPairs(Lines):
 
 
 class LinesOfEvents(Lines):
-    """Folds the runs again."""
+    """Folds the runs again, and has the responses garbled, outside of any loop."""
 
-    def __init__(self, settings: PairingSettings) -> None:
+    def __init__(self, settings: GarblingSettings) -> None:
         self._runs: dict[int, Partition] = defaultdict(lambda: Partition.by(settings))
-        self._garbler = GARBLERS[settings.garbler]
         self._memory_ms = int(WorkerSettings().settled_run_memory_seconds * 1000)
+        self._garblers = open_garblers(settings)
+        self._loop = asyncio.Runner()
+        self._waiting: list[GarbleRequest] = []
 
     def of(self, messages: Iterable[Message]) -> Iterator[bytes]:
         # Time goes by in whole minutes of the log: a function of it, unlike the reads.
@@ -96,8 +110,18 @@ class LinesOfEvents(Lines):
             if topic is PAIRS:
                 yield value + b"\n"
         for settlement in effects.settlements:
-            for request in settlement.garble_requests:
-                yield encode(garbled_pair(request, self._garbler)) + b"\n"
+            self._waiting += settlement.garble_requests
+        if len(self._waiting) >= (self._garblers.batch or GARBLED_AT_ONCE):
+            yield from self.rest()
+
+    def rest(self) -> Iterator[bytes]:
+        waiting, self._waiting = self._waiting, []
+        for pair in self._loop.run(self._garblers.pairs(waiting)):
+            yield encode(pair) + b"\n"
+
+    def close(self) -> None:
+        self._loop.run(self._garblers.aclose())
+        self._loop.close()
 
 
 def _partition_and_minute(message: Message) -> tuple[int, int]:
@@ -107,21 +131,24 @@ def _partition_and_minute(message: Message) -> tuple[int, int]:
 def write_lines(work: Work) -> Iterator[Report]:
     """Do the work. Raises: PairstreamError."""
     reader = TopicReader(work.settings, work.topic, 0, part=work.part)
-    origins: dict[Origin, Lines] = {
-        "events": LinesOfEvents(work.settings),
-        "pairs": LinesOfPairs(),
-    }
-    lines, target = origins[work.origin], SortedLines(Path(work.folder))
-    read = told = 0
-    for messages in reader.batches():
-        for line in lines.of(messages):
+    target = SortedLines(Path(work.folder))
+    with closing(_lines(work)) as lines:
+        read = told = 0
+        for messages in reader.batches():
+            for line in lines.of(messages):
+                target.add(line)
+            read += len(messages)
+            if read - told >= REPORT_EVERY:
+                told = read
+                yield Report(read)
+        for line in lines.rest():
             target.add(line)
-        read += len(messages)
-        if read - told >= REPORT_EVERY:
-            told = read
-            yield Report(read)
-    target.close()
-    yield Report(read, lines.invalid, lines.open_runs, done=True)
+        target.close()
+        yield Report(read, lines.invalid, lines.open_runs, done=True)
+
+
+def _lines(work: Work) -> Lines:
+    return LinesOfPairs() if work.origin == "pairs" else LinesOfEvents(work.settings)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import difflib
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,11 +49,22 @@ def _from_file(file: Path | None) -> dict[str, tuple[object, str]]:
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"{file} cannot be read: {error}") from error
     found = {}
-    for key, value in content.items():
+    for key, as_written, value in _flat(content):
         name = key.replace("-", "_")
-        _check_known(name, f"{key} in {file}", key, "-")
-        found[name] = (value, f"{key} in {file}")
+        _check_known(name, f"{as_written} in {file}", key, "-")
+        found[name] = (value, f"{as_written} in {file}")
     return found
+
+
+def _flat(content: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
+    """Keys as without tables, as they were written, and values: `beta` of `[training]` is
+    `training-beta`.
+    """
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}-{inner}", f"[{key}] {inner}", v) for inner, v in value.items())
+        else:
+            yield key, key, value
 
 
 def _from_environment() -> dict[str, tuple[object, str]]:
@@ -106,7 +117,7 @@ def settings_options(*classes: type[msgspec.Struct]) -> Callable[[Any], Any]:
             "--config",
             "config_file",
             type=click.Path(path_type=Path, dir_okay=False),
-            help="A TOML file of settings, named like the flags.",
+            help="A TOML file of settings, named like the flags; [training] saves their prefix.",
         )(command)
 
     return decorate

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from pairstream.letters import Letter
 from pairstream.pair_places import DatasetPlace, PairPlaces
@@ -45,6 +45,7 @@ class PairFacts(Struct, frozen=True, kw_only=True):
     rejected_attempt: int | None
     rejected_score: float | None
     garbler: str | None
+    garbled_distance: float | None
     state: PairState
     dataset: DatasetPlace | None
     pair: Pair | None
@@ -159,6 +160,7 @@ def _pair_facts(pair: Pair, places: PairPlaces, *, is_garbled: bool, full: bool)
         rejected_attempt=pair.rejected_attempt,
         rejected_score=pair.rejected_score,
         garbler=pair.garbler,
+        garbled_distance=None if pair.garbled_distance is UNSET else pair.garbled_distance,
         state=state,
         dataset=dataset,
         pair=pair if full else None,

@@ -155,7 +155,7 @@ def _pair_lines(pair: PairFacts) -> Iterator[str]:
     chosen = _side(pair.chosen_attempt, pair.chosen_score)
     rejected = _side(pair.rejected_attempt, pair.rejected_score)
     if pair.rejected_attempt is None:
-        rejected = f"garbled ({pair.garbler})" if pair.garbler else "to be garbled"
+        rejected = _garbled_side(pair)
     strategy = _shown_id(pair.strategy_id)
     yield f"  {pair.pair_id}  {pair.rule}  {strategy}  chosen {chosen}, rejected {rejected}"
     if pair.dataset is None:
@@ -167,6 +167,14 @@ def _pair_lines(pair: PairFacts) -> Iterator[str]:
         yield from (f"      {training_line(training)}" for training in pair.dataset.trainings)
     if pair.pair is not None:
         yield from _content_lines(msgspec.to_builtins(pair.pair), "      ")
+
+
+def _garbled_side(pair: PairFacts) -> str:
+    if pair.garbler is None:
+        return "to be garbled"
+    if pair.garbled_distance is None:
+        return f"garbled ({pair.garbler})"
+    return f"garbled ({pair.garbler}, distance {pair.garbled_distance:g})"
 
 
 def _side(attempt: int | None, score: float | None) -> str:

@@ -5,10 +5,10 @@ Contract, section 4.3. Fields stand in the contract's order; `encode` gives the 
 
 import hashlib
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from schemas.errors import InvalidRecord
 from schemas.events import Message, unquoted
@@ -33,8 +33,17 @@ TrainingStepName = Literal[
 LATEST_STEPS: frozenset[TrainingStepName] = frozenset({"promoted", "refused", "rolled_back"})
 
 
+Distance = Annotated[
+    float, Meta(ge=0, le=1, description="How far a model's garbled text is from the good one.")
+]
+
+
 class Pair(Struct, frozen=True, forbid_unknown_fields=True):
-    """A preference row as TRL takes it; prompt, chosen and rejected are chat messages."""
+    """A preference row as TRL takes it; prompt, chosen and rejected are chat messages.
+
+    `garbled_distance` stands only in rows whose garbled side a model wrote: all others keep the
+    bytes of the contract.
+    """
 
     pair_id: str
     run_id: str
@@ -51,6 +60,7 @@ class Pair(Struct, frozen=True, forbid_unknown_fields=True):
     agent_id: str | None
     task_id: str | None
     policy_id: str | None
+    garbled_distance: Distance | UnsetType = UNSET
 
 
 class ScoredRow(Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas import recipe
+
 ENVIRONMENT_PREFIX = "PAIRSTREAM_"
 
 # What a run of 50,000 small attempts takes; real ones are a hundredth of it.
@@ -76,7 +78,7 @@ class PairingSettings(KafkaSettings, frozen=True, kw_only=True):
         Meta(description="Also pair strategies, and first-time strategies in mixed runs."),
     ] = False
     garbler: Annotated[
-        Literal["corrupt"],
+        Literal["corrupt", "high_temperature"],
         Meta(description="What spoils a response where nothing was rejected."),
     ] = "corrupt"
     run_max_bytes: Annotated[
@@ -89,7 +91,52 @@ class PairingSettings(KafkaSettings, frozen=True, kw_only=True):
     ] = RUN_MAX_BYTES
 
 
-class WorkerSettings(PairingSettings, frozen=True, kw_only=True):
+class GarblingSettings(PairingSettings, frozen=True, kw_only=True):
+    """How the garbler `high_temperature` reaches its model."""
+
+    garbler_model: Annotated[
+        str | None,
+        Meta(
+            description="For high_temperature: a folder with a transformers model, or, with an "
+            "endpoint, its name there."
+        ),
+    ] = None
+    garbler_url: Annotated[
+        str | None,
+        Meta(description="An endpoint that answers as OpenAI's: http://127.0.0.1:8000/v1."),
+    ] = None
+    garbler_api_key_file: Annotated[
+        str | None, Meta(description="A file with the endpoint's key.")
+    ] = None
+    garbler_api_key: Annotated[
+        str | None, Meta(description="The key itself; by the environment or a file, never a flag.")
+    ] = None
+    garbler_temperature: Annotated[
+        float,
+        Meta(gt=0, le=100, description="2 is broken text, 1.5 half broken, 3 and more noise."),
+    ] = 2.0
+    garbler_timeout_seconds: Annotated[
+        float,
+        Positive,
+        Meta(description="Time for one text, retries included; then corrupt stands in."),
+    ] = 60.0
+    garbler_concurrency: Annotated[
+        int, Meta(ge=1, le=256, description="Requests to the endpoint at once.")
+    ] = 4
+    garbler_retries: Annotated[
+        int,
+        Meta(ge=0, le=10, description="Further tries of a request that the endpoint failed."),
+    ] = 2
+    garbler_budget_tokens: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="Tokens, of prompts and texts, that a worker asks of an endpoint in its "
+            "life; none: no limit."
+        ),
+    ] = None
+
+
+class WorkerSettings(GarblingSettings, frozen=True, kw_only=True):
     """The Faust app."""
 
     run_timeout_seconds: Annotated[
@@ -136,7 +183,31 @@ class DatasetSettings(KafkaSettings, frozen=True, kw_only=True):
     ] = 0.1
 
 
-class TrainingSettings(DatasetSettings, frozen=True, kw_only=True):
+class RecipeSettings(DatasetSettings, frozen=True, kw_only=True):
+    """How to train: each is passed on to the script."""
+
+    training_loss_types: recipe.Losses = "sigmoid,sft"
+    training_loss_weights: recipe.Weights = "1,0.2"
+    training_beta: recipe.Beta = 0.3
+    training_learning_rate: recipe.Rate = 5e-5
+    training_epochs: recipe.Epochs = 1.0
+    training_max_steps: recipe.Steps = -1
+    training_batch_size: recipe.Batch = 1
+    training_gradient_accumulation: recipe.Accumulation = 8
+    training_group_by_length: recipe.Grouping = True
+    training_max_length: recipe.Length = 2048
+    training_max_lost_share: recipe.LostShare = 0.5
+    training_seed: recipe.Seed = 0
+    training_lora_rank: recipe.Rank = 16
+    training_lora_alpha: recipe.Alpha = 32
+    training_quantization: recipe.Quantization = "nf4"
+    training_reference: recipe.Reference = "adapter"
+    training_precompute_reference: recipe.Precompute = "auto"
+    training_early_stop: recipe.Saturation = 5
+    training_report_to: recipe.Report = "none"
+
+
+class TrainingSettings(RecipeSettings, frozen=True, kw_only=True):
     """One training: what is trained, where, and within which limits."""
 
     launcher: Annotated[
@@ -160,9 +231,10 @@ class TrainingSettings(DatasetSettings, frozen=True, kw_only=True):
             "`process`; none: one is made in the data directory."
         ),
     ] = None
+    training_next_round: recipe.NextRound = "fresh"
     training_args: Annotated[
         str,
-        Meta(description="Further flags of the training script, as one would type them."),
+        Meta(description="Further flags of the training script, as typed; they win over settings."),
     ] = ""
     training_deadline_seconds: Annotated[
         float, Positive, Meta(description="A training that takes longer is stopped and failed.")
@@ -218,7 +290,7 @@ class TrainerSettings(TrainingSettings, frozen=True, kw_only=True):
 
 SETTINGS_CLASSES: tuple[type[Struct], ...] = (TopicSettings, WorkerSettings, TrainerSettings)
 
-SECRETS = frozenset({"sasl_password", "ssl_key_password"})
+SECRETS = frozenset({"sasl_password", "ssl_key_password", "garbler_api_key"})
 
 
 def known_settings() -> frozenset[str]:

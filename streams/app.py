@@ -28,7 +28,7 @@ from schemas.topics import (
 from streams.changelog import StateReader
 from streams.expiry import Clock, Expiry
 from streams.fence import StallFence
-from streams.garbling import GARBLERS, garbled_pair
+from streams.garblers import open_garblers
 from streams.letter_rate import LetterRate
 from streams.partition import Effects, Partition
 from streams.pipeline import Pipeline
@@ -59,6 +59,7 @@ class WorkerApp:
         failed: Callable[[str], None],
     ) -> None:
         self.settings = settings
+        self.garblers = open_garblers(settings)
         self.names = Names(settings.topic_prefix)
         self._row_topics = {topic: self.names.topic(topic) for topic in TOPICS}
         self.failed = failed
@@ -68,7 +69,7 @@ class WorkerApp:
             for topic in (RUN_EVENTS, GARBLE_REQUESTS)
         }
         self.clock = Clock()
-        self.faust = _faust_app(settings, self.names, partitions)
+        self.faust = _faust_app(settings, self.names, partitions, self.garblers.batch)
         self.state_reader = StateReader(
             clients.reader(settings, group=self.names.worker_app), self.names.state_changelog
         )
@@ -118,8 +119,9 @@ class WorkerApp:
         async def garble(stream: Any) -> None:
             pipeline = self._pipeline()
             async for event in stream.noack().events():
-                rows = await asyncio.to_thread(self._garble, event)
-                await pipeline.feed(event, rows, [])
+                rows = await self._garble(event)
+                if self._owns(event):  # else whoever owns the partition now garbles it again
+                    await pipeline.feed(event, rows, [])
 
         for topic, agent in ((RUN_EVENTS, settle_runs), (GARBLE_REQUESTS, garble)):
             source = self.faust.topic(
@@ -157,16 +159,18 @@ class WorkerApp:
         _report(number, len(records), effects)
         return rows, [Record(changelog, key, value, number) for key, value in writes.items()]
 
-    def _garble(self, event: Batch) -> list[Record]:
-        garbler = GARBLERS[self.settings.garbler]
-        rows, refused = [], []
+    async def _garble(self, event: Batch) -> list[Record]:
+        keys, requests, refused = [], [], []
         for record in cast("list[Any]", event.value):
             try:
-                pair = garbled_pair(parse_garble_request(record.value), garbler)
+                requests.append(parse_garble_request(record.value))
             except InvalidRecord as error:
                 refused.append((record, error))
             else:
-                rows.append(Record(self.names.topic(PAIRS), record.key, encode(pair)))
+                keys.append(record.key)
+        pairs = await self.garblers.pairs(requests)
+        topic = self.names.topic(PAIRS)
+        rows = [Record(topic, key, encode(pair)) for key, pair in zip(keys, pairs, strict=True)]
         return rows + self._letters(GARBLE_REQUESTS, refused)
 
     def _letters(self, topic: Topic, refused: Sequence[tuple[Any, InvalidRecord]]) -> list[Record]:
@@ -238,7 +242,9 @@ class _App(faust.App):
         """None: all that a worker keeps is in Kafka, and its disk may be read-only."""
 
 
-def _faust_app(settings: WorkerSettings, names: Names, partitions: int) -> faust.App:
+def _faust_app(
+    settings: WorkerSettings, names: Names, partitions: int, garbled_at_once: int | None
+) -> faust.App:
     urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
     app = _App(
         names.worker_app,
@@ -263,7 +269,10 @@ def _faust_app(settings: WorkerSettings, names: Names, partitions: int) -> faust
         table_standby_replicas=0,
         worker_redirect_stdouts=False,
     )
-    app.transport = batching_transport(urls, app, batch_records=settings.batch_records)
+    slow = {}
+    if garbled_at_once is not None:
+        slow[names.topic(GARBLE_REQUESTS)] = garbled_at_once
+    app.transport = batching_transport(urls, app, batch_records=settings.batch_records, slow=slow)
     return app
 
 

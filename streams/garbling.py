@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.events import Message
 from schemas.rows import GarbleRequest, Pair, assistant_message
@@ -17,10 +18,11 @@ ResponseKind = Literal["strategy", "code"]
 
 
 class Garbled(NamedTuple):
-    """A spoilt text and the garbler that really made it."""
+    """A spoilt text, the garbler that really made it, and how far it is from the good one."""
 
     text: str
     garbler: str
+    distance: float | UnsetType = UNSET
 
 
 class Garbler(Protocol):
@@ -40,8 +42,15 @@ def garbled_pair(request: GarbleRequest, garbler: Garbler) -> Pair:
     pair = request.pair
     response = pair.chosen[0].content
     garbled = garbler(pair.prompt, response, kind=request.response, seed=pair.pair_id)
+    return complete(pair, garbled)
+
+
+def complete(pair: Pair, garbled: Garbled) -> Pair:
     return msgspec.structs.replace(
-        pair, rejected=assistant_message(garbled.text), garbler=garbled.garbler
+        pair,
+        rejected=assistant_message(garbled.text),
+        garbler=garbled.garbler,
+        garbled_distance=garbled.distance,
     )
 
 
@@ -99,6 +108,3 @@ def _scramble(word: str, draw: Callable[[], float]) -> str:
 
 def _pick(choices: tuple[str, ...], draw: Callable[[], float]) -> str:
     return choices[int(draw() * len(choices))]
-
-
-GARBLERS: dict[str, Garbler] = {"corrupt": corrupt}

@@ -61,6 +61,9 @@ class BatchConsumer(driver.Consumer):
     """Delivers batches; acknowledging one acknowledges its last offset and all before it."""
 
     batch_records: ClassVar[int] = DEFAULT_BATCH_RECORDS
+    # Topics whose batches may take minutes, and how many records one of these holds. A rebalance
+    # and a stop do not wait for them: what was not acknowledged comes again.
+    slow: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -178,12 +181,16 @@ class BatchConsumer(driver.Consumer):
             fetched = [record for record in fetched if record.offset >= read]
         if fetched and await self._is_doubtful(tp, read, fetched[0].offset):
             return True
-        for start in range(0, len(fetched), self.batch_records):
+        size = self.slow.get(tp.topic, self.batch_records)
+        for start in range(0, len(fetched), size):
             if not self._is_current(generation):
                 return False
-            part = list(fetched[start : start + self.batch_records])
+            part = list(fetched[start : start + size])
             self._handed_over[tp].append(part[-1].offset)
-            await self.callback(_batch_message(tp, part, generation))
+            message = _batch_message(tp, part, generation)
+            # Faust waits for those that it has begun to track, which it does where none is.
+            message.tracked = tp.topic in self.slow
+            await self.callback(message)
             # A stale delivery must not move the position: its records come again.
             if not self._is_current(generation):
                 return False
@@ -240,8 +247,13 @@ class BatchSchema(faust.Schema[Any, Any]):
         return decode
 
 
-def batching_transport(urls: list[URL], app: AppT, *, batch_records: int) -> driver.Transport:
-    """A transport for `app.transport` that delivers batches of at most `batch_records`."""
+def batching_transport(
+    urls: list[URL], app: AppT, *, batch_records: int, slow: Mapping[str, int]
+) -> driver.Transport:
+    """A transport for `app.transport` that delivers batches of at most `batch_records`.
+
+    `slow`: topics whose batches may take minutes, each with another size.
+    """
 
     class Consumer(BatchConsumer):
         pass
@@ -250,5 +262,6 @@ def batching_transport(urls: list[URL], app: AppT, *, batch_records: int) -> dri
         pass
 
     Consumer.batch_records = batch_records
+    Consumer.slow = slow
     Transport.Consumer = Consumer
     return Transport(urls, app)

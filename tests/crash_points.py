@@ -14,7 +14,7 @@ def crash_points(start: str) -> list[str]:
     return [
         name
         for folder in FOLDERS
-        for source in sorted(folder.glob("*.py"))
+        for source in sorted(folder.rglob("*.py"))
         for node in ast.walk(ast.parse(source.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)

@@ -22,7 +22,8 @@ from schemas import dead_letters, events, rows
 from schemas.settings import ENVIRONMENT_PREFIX, SETTINGS_CLASSES
 from schemas.topics import DAY_MS, FOR_EVER, TOPICS, Topic
 from streams import partition, runs
-from trainer import train_dpo
+from trainer.recipe import PREFIX, recipe_names
+from trainer.train_dpo.arguments import parse_arguments
 from trainer.training_manifest import EXIT_MEANINGS, TrainingManifest
 
 ROOT = Path(__file__).parents[1]
@@ -272,8 +273,10 @@ READERS = {
     "KafkaSettings": "all",
     "TopicSettings": "`topics apply`",
     "PairingSettings": "worker, `replay`",
+    "GarblingSettings": "worker, `replay`",
     "WorkerSettings": "worker",
     "DatasetSettings": "trainer",
+    "RecipeSettings": "trainer",
     "TrainingSettings": "trainer",
     "TrainerSettings": "trainer",
 }
@@ -286,7 +289,13 @@ def settings_table() -> str:
             if cls.__name__ in READERS:
                 for field in msgspec.structs.fields(cls):
                     fields.setdefault(field.name, (READERS[cls.__name__], field))
-    lines = [_setting_line(field, reader) for reader, field in fields.values()]
+    # The recipe's are the script's flags, which the page of trainings explains one by one.
+    recipe = recipe_names()
+    lines = [
+        _setting_line(field, reader)
+        for name, (reader, field) in fields.items()
+        if name not in recipe
+    ]
     return table(["variable", "default", "for", "meaning"], lines)
 
 
@@ -321,7 +330,7 @@ def _default(value: object) -> str:
 def flag_starts() -> list[str]:
     """How the line of each flag of the training script begins: its name and its default."""
     required = ["--dataset", "--base-model", "--output"]
-    parsed = train_dpo.parse_arguments([word for flag in required for word in (flag, "x")])
+    parsed = parse_arguments([word for flag in required for word in (flag, "x")])
     flags = {"--" + name.replace("_", "-"): value for name, value in vars(parsed).items()}
     return [
         f"| `{flag}` | {'required' if flag in required else _default(value)} |"
@@ -342,6 +351,12 @@ def test_every_class_of_settings_has_a_reader() -> None:
 
     names = {cls.__name__ for cls in classes if issubclass(cls, msgspec.Struct)}
     assert names - {"Struct"} == set(READERS)
+
+
+def test_every_setting_of_the_recipe_is_a_flag_that_is_explained() -> None:
+    flags = {"--" + name.removeprefix(PREFIX).replace("_", "-") for name in recipe_names()}
+
+    assert flags <= {start.split("`")[1] for start in flag_starts()}
 
 
 @pytest.mark.parametrize("start", flag_starts())

@@ -48,10 +48,12 @@ WITHOUT = {
     "trainer/service.py run_trainer: start": "the consumer's, which begins where the files end",
     "trainer/source.py _write: write_durably": "before anything that is relied on",
     "trainer/supervise.py write_exit_code: replace": SCRIPT,
-    "trainer/train_dpo.py make_recorder: unlink": SCRIPT,
-    "trainer/train_dpo.py on_save: unlink": SCRIPT,
-    "trainer/train_dpo.py save_adapter: unlink": SCRIPT,
-    "trainer/train_dpo.py write_result: replace": SCRIPT,
+    "trainer/train_dpo/recorder.py make_recorder: unlink": SCRIPT,
+    "trainer/train_dpo/recorder.py on_save: unlink": SCRIPT,
+    "trainer/train_dpo/files.py save_adapter: unlink": SCRIPT,
+    "trainer/train_dpo/rounds.py merge_into_base: rename": SCRIPT,
+    "trainer/train_dpo/rounds.py merge_into_base: rmtree": SCRIPT,
+    "trainer/train_dpo/files.py write_result: replace": SCRIPT,
     "trainer/training.py _start: start": PART,
     "trainer/training.py _start: unlink": PART,
     "trainer/training.py _train: rmtree": PART,
@@ -62,11 +64,11 @@ WITHOUT = {
 
 
 def steps_without_a_point(folder: Path) -> Iterator[str]:
-    for source in sorted(folder.glob("*.py")):
+    for source in sorted(folder.rglob("*.py")):
         for function in ast.walk(ast.parse(source.read_text())):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 for step in _uncovered(function):
-                    yield f"{folder.name}/{source.name} {function.name}: {step}"
+                    yield f"{source.relative_to(folder.parent)} {function.name}: {step}"
 
 
 def _uncovered(function: ast.AST) -> Iterator[str]:

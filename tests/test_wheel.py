@@ -35,7 +35,8 @@ def test_wheel_carries_the_image_the_agent_and_the_examples_and_no_leftovers(whe
     for name in (
         "trainer/training_image/Dockerfile",
         "trainer/training_image/requirements.txt",
-        "trainer/train_dpo.py",
+        "trainer/train_dpo/__main__.py",
+        "trainer/train_dpo/command.py",
         "pairstream/free_space_agent/__main__.py",
         "pairstream/free_space_agent/pool.md",
         "schemas/examples/pairstream.pairs.v1/mixed_code.json",

@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from trainer.image import IMAGE_LABEL
 from trainer.launcher import Ended, EngineUnavailable, Plan, Progress
+from trainer.rounds import round_flags
 
 log = structlog.get_logger()
 
@@ -52,7 +53,8 @@ def container_spec(plan: Plan, *, gpu: bool, user: str) -> dict[str, Any]:
         "labels": {LABEL_DIRECTORY: plan.directory_id, LABEL_TRAINING: plan.training_id},
         "command": [
             "--dataset", "/dataset", "--base-model", "/base-model", "--output", "/output",
-            "--device", settings.training_device, *plan.arguments,
+            "--device", settings.training_device, *round_flags(plan.previous, "/previous"),
+            *plan.arguments,
         ],
         "user": user,
         "network_mode": "none",
@@ -71,6 +73,8 @@ def container_spec(plan: Plan, *, gpu: bool, user: str) -> dict[str, Any]:
             str(plan.folder): {"bind": "/output", "mode": "rw"},
         },
     }  # fmt: skip
+    if plan.previous_adapter is not None:
+        spec["volumes"][str(plan.previous_adapter)] = {"bind": "/previous", "mode": "ro"}
     if settings.training_memory:
         spec["mem_limit"] = spec["memswap_limit"] = settings.training_memory
     if settings.training_cpus:

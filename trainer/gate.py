@@ -113,7 +113,7 @@ def _length_limit(base: float) -> _Limit:
     return _Limit(low=low, high=base * LENGTH_FACTOR + LENGTH_SLACK)
 
 
-def _generation_rules() -> dict[CheckName, _Rule]:
+def _generation_rules(prompts: int) -> dict[CheckName, _Rule]:
     def share_limit(base: float) -> _Limit:
         return _Limit(high=base + max(SHARE_SLACK, 1 / prompts) + ROUNDING)
 
@@ -197,7 +197,7 @@ def _compare(measured: Measured) -> list[Check]:
     checks = [_check(name, rule, base, candidate) for name, rule in _RULES.items()]
     texts = [each.generations for each in (base, candidate)]
     prompts = min(0 if text is None else text.prompts for text in texts)
-    for name, rule in _generation_rules().items():
+    for name, rule in _generation_rules(max(prompts, 1)).items():
         if prompts:
             checks.append(_check(name, rule, base, candidate))
         else:

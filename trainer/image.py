@@ -5,7 +5,7 @@ import io
 import tarfile
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from trainer.layout import make_folder, write_durably
 
@@ -13,7 +13,8 @@ REPOSITORY = "pairstream-training"
 IMAGE_LABEL = "pairstream.training-image"
 
 ENV_FILE = "image.env"
-SCRIPT = "train_dpo.py"
+SCRIPT_FOLDER = "train_dpo"
+SCRIPT = f"{SCRIPT_FOLDER}/__main__.py"
 REQUIREMENTS = "requirements.txt"
 
 
@@ -36,6 +37,10 @@ class BuildContext:
         """The same files give the same bytes."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for folder in sorted({str(PurePosixPath(name).parent) for name in self.files} - {"."}):
+                info = tarfile.TarInfo(folder)  # or the engine would make it in its own way
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(info)
             for name, content in sorted(self.files.items()):
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
@@ -56,7 +61,9 @@ class BuildContext:
         }
         lines = "".join(f"{name}={value}\n" for name, value in variables.items())
         for name, content in {**self.files, ENV_FILE: lines.encode()}.items():
-            write_durably(folder / name, content)
+            path = folder / name
+            make_folder(path.parent)
+            write_durably(path, content)
 
 
 def training_context() -> BuildContext:
@@ -68,6 +75,9 @@ def training_context() -> BuildContext:
         {
             "Dockerfile": (recipe / "Dockerfile").read_bytes(),
             REQUIREMENTS: (recipe / REQUIREMENTS).read_bytes(),
-            SCRIPT: (package / SCRIPT).read_bytes(),
+            **{
+                f"{SCRIPT_FOLDER}/{module.name}": module.read_bytes()
+                for module in sorted((package / SCRIPT_FOLDER).glob("*.py"))
+            },
         }
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from schemas.errors import PairstreamError
 from schemas.settings import TrainingSettings
 from trainer.image import BuildContext
@@ -12,6 +14,13 @@ from trainer.image import BuildContext
 
 class EngineUnavailable(PairstreamError):
     """The place where trainings run cannot be used now; trying later may help."""
+
+
+class Previous(msgspec.Struct, frozen=True):
+    """The earlier training whose adapter this one starts with: `continue` or `merge`."""
+
+    training_id: str
+    how: str
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,14 @@ class Plan:
     arguments: list[str]
     settings: TrainingSettings
     context: BuildContext
+    previous: Previous | None = None
+
+    @property
+    def previous_adapter(self) -> Path | None:
+        """It lies beside this training's folder."""
+        if self.previous is None:
+            return None
+        return self.folder.parent / self.previous.training_id / "adapter"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from trainer import supervise
 from trainer.image import REQUIREMENTS, SCRIPT, BuildContext
 from trainer.launcher import Ended, EngineUnavailable, Plan, Progress
 from trainer.layout import make_folder
+from trainer.rounds import round_flags
 from trainer.supervise import EXIT_CODE, LOCK
 from trainer.training_manifest import LOG
 
@@ -52,7 +53,7 @@ class ProcessLauncher:
             self.prepare(plan, lambda _: None), "-u", str(plan.folder / "context" / SCRIPT),
             "--dataset", str(plan.dataset), "--base-model", str(plan.base_model),
             "--output", str(plan.folder), "--device", plan.settings.training_device,
-            *plan.arguments,
+            *round_flags(plan.previous, str(plan.previous_adapter)), *plan.arguments,
         ]  # fmt: skip
         supervisor = [sys.executable, "-I", supervise.__file__, str(plan.folder), *command]
         scratch = plan.folder / SCRATCH

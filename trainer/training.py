@@ -5,13 +5,8 @@ ended and stands there only when it has; a successful training has its archive w
 checksum file is there. A script that its engine interrupts is started again, within bounds.
 """
 
-import fcntl
-import os
-import shlex
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,16 +16,22 @@ import msgspec
 import structlog
 
 from schemas.crash_points import crash_point
-from schemas.errors import InvalidSettings, PairstreamError
+from schemas.errors import PairstreamError
 from schemas.settings import TrainingSettings
+from trainer.alone import alone
 from trainer.base_model import resolve_base_model
+from trainer.card import write_card
 from trainer.datasets import DatasetManifest, verify_dataset
 from trainer.gate_command import gate_words
 from trainer.image import training_context
 from trainer.launcher import Ended, EngineUnavailable, Launcher, Plan
 from trainer.layout import MANIFEST, make_folder, sync_folder
+from trainer.progress import OnProgress, ProgressWatch
 from trainer.publishing import OnStep, archive_of, judged, publish
+from trainer.recipe import recipe_flags
+from trainer.rounds import previous_round
 from trainer.training_manifest import (
+    METRICS,
     STARTED,
     Started,
     TrainingManifest,
@@ -81,6 +82,7 @@ def run_training(
     *,
     on_step: OnStep,
     stop: threading.Event,
+    on_progress: OnProgress = lambda _: None,
 ) -> TrainingManifest:
     """Train, archive, clean up; blocks until it has ended. A step may be told twice after a crash.
 
@@ -92,10 +94,10 @@ def run_training(
     dataset = verify_dataset(request.dataset)
     plan = _plan(request, settings)
     make_folder(plan.folder)
-    with _alone(plan):
+    with alone(plan):
         manifest = read_training(plan.folder)
         if manifest is None:
-            manifest = _train(plan, dataset, launcher, on_step, stop)
+            manifest = _train(plan, dataset, launcher, on_step, on_progress, stop)
         crash_point("training.ended")
         if manifest.succeeded:
             publish(request.models, manifest, on_step)
@@ -111,36 +113,20 @@ def run_training(
 
 def _plan(request: TrainingRequest, settings: TrainingSettings) -> Plan:
     base_model = resolve_base_model(settings.base_model)
-    name = str(settings.base_model)
-    try:
-        further = shlex.split(settings.training_args)
-    except ValueError as error:
-        raise InvalidSettings(f"PAIRSTREAM_TRAINING_ARGS: {error}") from error
+    wanted = str(settings.base_model)
+    # Into the adapter goes a name that means something elsewhere: the hub's or the folder's.
+    name = base_model.name if Path(wanted).is_dir() else wanted
     return Plan(
         training_id=request.training_id,
         directory_id=request.directory_id,
         dataset=request.dataset.absolute(),
         base_model=base_model,
         folder=request.folder.absolute(),
-        # Into the adapter goes a name that means something elsewhere: the hub's or the folder's.
-        arguments=["--base-model-name", base_model.name if Path(name).is_dir() else name, *further],
+        arguments=["--base-model-name", name, *recipe_flags(settings)],
         settings=settings,
         context=training_context(),
+        previous=previous_round(request.folder, settings, name),
     )
-
-
-@contextmanager
-def _alone(plan: Plan) -> Iterator[None]:
-    """A trainer and a `pairstream train` may be asked for the same training; one does it."""
-    handle = os.open(plan.folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise EngineUnavailable(f"another process does {plan.training_id} already") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _train(
@@ -148,6 +134,7 @@ def _train(
     dataset: DatasetManifest,
     launcher: Launcher,
     on_step: OnStep,
+    on_progress: OnProgress,
     stop: threading.Event,
 ) -> TrainingManifest:
     def progress(line: str) -> None:
@@ -166,7 +153,7 @@ def _train(
     started = _start(plan, launcher, image)
     crash_point("training.started")
     on_step("started", started.detail)
-    ended = _follow(plan, launcher, started.at, stop)
+    ended = _follow(plan, launcher, started.at, on_progress, stop)
     crash_point("training.script_ended")
     if ended.interrupted and started.interruptions < MOST_INTERRUPTIONS:
         _put_back(plan, launcher, started, ended)
@@ -177,6 +164,7 @@ def _train(
             raise TrainingInterrupted
         manifest = msgspec.structs.replace(manifest, gate=verdict)
         shutil.rmtree(plan.folder / "checkpoints", ignore_errors=True)
+        manifest = write_card(plan.folder, manifest, dataset)
     write_training(plan.folder, manifest)
     return manifest
 
@@ -199,6 +187,7 @@ def _start(plan: Plan, launcher: Launcher, image: str) -> Started:
         image_tag=plan.context.tag,
         base_model=str(plan.settings.base_model),
         arguments=plan.arguments,
+        previous=plan.previous,
     )
     if known is None:
         write_started(plan.folder, started)
@@ -226,13 +215,24 @@ def _put_back(plan: Plan, launcher: Launcher, started: Started, ended: Ended) ->
     )
 
 
-def _follow(plan: Plan, launcher: Launcher, started_at: datetime, stop: threading.Event) -> Ended:
+def _follow(
+    plan: Plan,
+    launcher: Launcher,
+    started_at: datetime,
+    on_progress: OnProgress,
+    stop: threading.Event,
+) -> Ended:
     limit = plan.settings.training_deadline_seconds
-    while (ended := launcher.poll(plan)) is None:
+    watch = ProgressWatch(plan.folder / METRICS)
+    while True:
+        ended = launcher.poll(plan)
+        if (progress := watch.look()) is not None:  # after the end, of the last step too
+            on_progress(progress)
+        if ended is not None:
+            return ended
         if stop.wait(POLL_SECONDS):
             raise TrainingInterrupted
         if (datetime.now(UTC) - started_at).total_seconds() > limit:
             launcher.stop(plan)
             ended = launcher.poll(plan) or Ended(137)
             return Ended(ended.code or 137, f"it took longer than {limit:g} s")
-    return ended

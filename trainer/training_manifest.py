@@ -10,17 +10,23 @@ from schemas.errors import PairstreamError
 from schemas.rows import TrainingStepName
 from trainer.archive import files_in
 from trainer.datasets import DatasetManifest, file_sha256
-from trainer.launcher import Ended, Plan
+from trainer.launcher import Ended, Plan, Previous
 from trainer.layout import MANIFEST, sync_file, write_durably
 from trainer.verdict import Verdict
 
 RESULT, METRICS, LOG, ADAPTER = "result.json", "metrics.jsonl", "training.log", "adapter"
-MADE = (ADAPTER, METRICS, LOG, RESULT)
+CARD, PLOTS = "README.md", "plots"
+MADE = (ADAPTER, METRICS, LOG, RESULT, CARD, PLOTS)
 
 # Stands in the folder from the start of the script until nothing is left to do.
 STARTED = ".started.json"
 
+# The script's last word on its way out, in its log.
+LAST_WORD = "train_dpo: "
+LAST_WORD_CHARACTERS = 300
+
 EXIT_MEANINGS = {
+    2: "a flag in PAIRSTREAM_TRAINING_ARGS or a setting of the recipe is wrong",
     10: "the dataset or the base model is bad",
     11: "a GPU was asked for and there is none",
     12: "the GPU's memory ran out",
@@ -46,6 +52,7 @@ class Started(msgspec.Struct, frozen=True):
     base_model: str
     arguments: list[str]
     interruptions: int = 0
+    previous: Previous | None = None
 
     @property
     def detail(self) -> str:
@@ -72,6 +79,7 @@ class TrainingManifest(msgspec.Struct, frozen=True, kw_only=True):
     figures: dict[str, object] | None
     files: dict[str, str]
     interruptions: int = 0
+    previous: Previous | None = None
     gate: Verdict | None = None
 
     @property
@@ -112,7 +120,8 @@ def how_it_ended(
     if not code and (figures is None or not weights.is_file()):
         code, why = CHECK_FAILED, f"it left no adapter or no {RESULT}: see {plan.folder / LOG}"
     if code and why is None:
-        why = f"{EXIT_MEANINGS.get(code, f'exit code {code}')}: see {plan.folder / LOG}"
+        meaning = EXIT_MEANINGS.get(code, f"exit code {code}")
+        why = f"{meaning}{_last_word(plan.folder / LOG)}: see {plan.folder / LOG}"
     if (plan.folder / LOG).exists():  # the script makes the other files safe, this one is not its
         sync_file(plan.folder / LOG)
     return TrainingManifest(
@@ -134,7 +143,24 @@ def how_it_ended(
             for path in files_in(plan.folder, MADE)
         },
         interruptions=started.interruptions,
+        previous=started.previous,
     )
+
+
+def _last_word(log: Path) -> str:
+    """What the script itself says of its end, in brackets; on one line, whatever it quotes."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    last = lines[-1] if lines else ""
+    if not last.startswith(LAST_WORD):
+        return ""
+    text = last.removeprefix(LAST_WORD)[:LAST_WORD_CHARACTERS]
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+    return f" ({shown})"
 
 
 def _figures(result: Path) -> dict[str, object] | None:

@@ -4,6 +4,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
+import msgspec
 import structlog
 
 from schemas.errors import PairstreamError
@@ -13,6 +14,7 @@ from trainer.datasets import read_manifest
 from trainer.launcher import EngineUnavailable, make_launcher
 from trainer.layout import DataDir, sync_folder
 from trainer.outbox import Outbox
+from trainer.progress import TrainingProgress, seldom
 from trainer.training import TrainingInterrupted, TrainingRequest, run_training
 
 log = structlog.get_logger()
@@ -21,6 +23,8 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 5.0, 300.0
 
 # What cannot be interrupted, such as packing an archive, is done again by the next start.
 LEAVE_SECONDS = 5.0
+
+PROGRESS_SECONDS = 30.0  # between two lines of the log
 
 
 def training_id(dataset: str) -> str:
@@ -156,7 +160,22 @@ class Trainings:
             log.info(f"training_{step}", training_id=request.training_id, detail=detail)
             self._outbox.step(request.training_id, step, dataset, detail)
 
+        def on_progress(progress: TrainingProgress) -> None:
+            log.info(
+                "training_progress",
+                training_id=request.training_id,
+                **msgspec.structs.asdict(progress.newest),
+                seconds_left=progress.seconds_left,
+            )
+
         launcher = make_launcher(self._settings, self._data.training_venv)
-        manifest = run_training(request, self._settings, launcher, on_step=on_step, stop=self._stop)
+        manifest = run_training(
+            request,
+            self._settings,
+            launcher,
+            on_step=on_step,
+            stop=self._stop,
+            on_progress=seldom(on_progress, PROGRESS_SECONDS),
+        )
         if not manifest.succeeded:
             self._failed.append(f"{request.training_id}: {manifest.why}")

@@ -8,7 +8,12 @@ import click
 
 from pairstream.moments import MomentType
 from pairstream.settings_loader import load, settings_options
-from schemas.settings import DatasetSettings, PairingSettings
+from schemas.settings import DatasetSettings, GarblingSettings
+
+ANEW = (
+    "the model garbles anew, and may say something else than it said to the worker: only "
+    "`replay --from pairs` gives the bytes of the live dataset"
+)
 
 
 @click.command("replay")
@@ -20,7 +25,7 @@ from schemas.settings import DatasetSettings, PairingSettings
               "without a zone), or so long ago: 2h, 7d.")  # fmt: skip
 @click.option("--dataset", type=click.Path(path_type=Path, file_okay=False),
               help="With --from pairs: only the offsets of this published dataset.")  # fmt: skip
-@settings_options(PairingSettings, DatasetSettings)
+@settings_options(GarblingSettings, DatasetSettings)
 def command(
     config_file: Path | None,
     source: Literal["events", "pairs"],
@@ -32,7 +37,8 @@ def command(
     """Rebuild a dataset from a topic, from its beginning to its end now.
 
     Touches no consumer group and no live file. The same pairs give the same bytes as the live
-    dataset's.
+    dataset's. From events, a model that garbles (high_temperature) is asked anew, and may say
+    something else.
 
     \b
     Example:
@@ -46,7 +52,7 @@ def command(
 
     if dataset is not None and (source != "pairs" or since is not None):
         raise click.UsageError("--dataset goes with --from pairs and without --since")
-    pairing = load(PairingSettings, config_file, flags)
+    pairing = load(GarblingSettings, config_file, flags)
     fraction = load(DatasetSettings, config_file, flags).eval_fraction
     like = read_manifest(dataset) if dataset else None
     if like is not None:
@@ -54,5 +60,7 @@ def command(
     names = Names(pairing.topic_prefix)
     topic = names.topic(PAIRS if source == "pairs" else RUN_EVENTS)
     [described] = Cluster(pairing).describe(topic)
+    if source == "events" and pairing.garbler != "corrupt":
+        click.echo(ANEW, err=True)
     wanted = Wanted(source, pairing, described, fraction, since, like)
     click.echo(rebuild(wanted, out, show_progress))

@@ -1,6 +1,7 @@
 """`pairstream train`."""
 
 import hashlib
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,11 @@ def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
       pairstream train pairstream-data/datasets/ds-000001 --base-model ./models/qwen3-0.6b
     """
     from pairstream.logs import set_up_logs
+    from pairstream.training_progress import ProgressShow
     from trainer.datasets import read_manifest
     from trainer.launcher import make_launcher
     from trainer.layout import DataDir
+    from trainer.recipe import recipe_flags
     from trainer.training import TrainingRequest, run_training
     from trainer.trainings import training_id
 
@@ -40,19 +43,30 @@ def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
     set_up_logs()
     if settings.launcher == "none":
         raise PairstreamError("PAIRSTREAM_LAUNCHER=none trains nothing: use docker or process")
+    recipe_flags(settings)  # what cannot be is said before anything is made
     manifest = read_manifest(dataset)
     data = DataDir(settings.data_dir.absolute())
     request = _next_request(
         TrainingRequest, training_id(manifest.name), _directory_id(data), dataset, data
     )
 
-    def on_step(step: TrainingStepName, detail: str | None) -> None:
-        click.echo(f"{request.training_id}: {step}{f' ({detail})' if detail else ''}")
-        if step in LATEST_STEPS:
-            _tell(settings, request.training_id, step, manifest, detail)
-
     launcher = make_launcher(settings, data.training_venv)
-    result = run_training(request, settings, launcher, on_step=on_step, stop=threading.Event())
+    with ProgressShow(sys.stdout) as progress:
+
+        def on_step(step: TrainingStepName, detail: str | None) -> None:
+            progress.end_line()
+            click.echo(f"{request.training_id}: {step}{f' ({detail})' if detail else ''}")
+            if step in LATEST_STEPS:
+                _tell(settings, request.training_id, step, manifest, detail)
+
+        result = run_training(
+            request,
+            settings,
+            launcher,
+            on_step=on_step,
+            stop=threading.Event(),
+            on_progress=progress.show,
+        )
     if not result.succeeded:
         raise PairstreamError(f"{request.training_id} failed: {result.why}")
     click.echo(f"model: {request.folder}\narchive: {request.archive}")

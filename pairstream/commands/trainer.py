@@ -34,6 +34,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     from schemas.topics import PAIRS, TRAININGS, Names
     from trainer.base_model import resolve_base_model
     from trainer.gate_command import gate_words
+    from trainer.recipe import recipe_flags
     from trainer.service import run_trainer
 
     settings = load(TrainerSettings, config_file, flags)
@@ -41,6 +42,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     share_arenas()
     if settings.launcher != "none":
         resolve_base_model(settings.base_model)
+        recipe_flags(settings)
         gate_words(settings.gate_command)
     names = Names(settings.topic_prefix)
     cluster = Cluster(settings)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import orjson
 from confluent_kafka import Message
+from msgspec import UNSET
 
 from pairstream.verify.expected import Json, settle
 from pairstream.verify.letters import LetterComparison
@@ -18,6 +19,7 @@ from schemas.rows import Pair, encode, parse_garble_request, parse_pair
 from schemas.settings import PairingSettings
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, RUN_OUTCOMES, SCORED_ROWS
 from streams.garbling import ResponseKind, corrupt
+from streams.high_temperature import HIGH_TEMPERATURE, distance
 
 # What is garbled, by the rule.
 RESPONSES: dict[str, ResponseKind] = {"first_time_strategy": "strategy", "first_time_code": "code"}
@@ -171,6 +173,7 @@ class Flow:
         row = orjson.loads(encode(pair))
         if pair.garbler is not None:
             row |= {"rejected": [], "garbler": None}
+            row.pop("garbled_distance", None)
             if not _is_well_garbled(pair):
                 what = "a garbled side that its garbler does not give"
                 self._checks.pairs.found(what, id=pair.pair_id, at=place_of(message))
@@ -225,8 +228,13 @@ def _decoded(check: Check, message: Message, id_name: str) -> Json | None:
 
 
 def _is_well_garbled(pair: Pair) -> bool:
+    """What a model said is no function of the log, so only its difference can be held to."""
     chosen, rejected = pair.chosen[0].content, pair.rejected[0].content
     response = RESPONSES.get(pair.rule)
+    if pair.garbler == HIGH_TEMPERATURE:
+        return rejected != chosen and pair.garbled_distance == distance(chosen, rejected)
+    if pair.garbled_distance is not UNSET:
+        return False
     if pair.garbler != "corrupt" or response is None:
         return rejected != chosen
     return rejected == corrupt(pair.prompt, chosen, kind=response, seed=pair.pair_id).text

@@ -31,7 +31,7 @@ from schemas.rows import (
 )
 from schemas.settings import TopicSettings
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, TRAININGS, Names, Topic
-from streams.garbling import corrupt, garbled_pair
+from streams.garbling import Garbler, corrupt, garbled_pair
 from streams.partition import Partition
 from trainer.datasets import DatasetManifest, cut_dataset, uncut
 from trainer.layout import DataDir
@@ -159,11 +159,11 @@ class Deployment:
                 self._produce(self.names.state_changelog, state_key, state, partition)
         self._commit(self.names.worker_app, self.names.topic(RUN_EVENTS))
 
-    def garble(self) -> None:
+    def garble(self, garbler: Garbler = corrupt) -> None:
         """Complete the pairs that wait, and commit."""
         requests = self.names.topic(GARBLE_REQUESTS)
         for message in self._new(requests):
-            pair = garbled_pair(parse_garble_request(message.value()), corrupt)
+            pair = garbled_pair(parse_garble_request(message.value()), garbler)
             self._produce(self.names.topic(PAIRS), message.key(), encode(pair))
         self._commit(self.names.worker_app, requests)
 

@@ -32,6 +32,7 @@ from tests.commands.deployment import (
     write_ended_training,
 )
 from tests.conftest import Pairstream
+from tests.streams.asked import as_a_model_garbles
 from trainer.layout import DataDir
 
 FAILED_CODE = "raise SystemExit('the agent wrote this')"
@@ -302,6 +303,19 @@ def test_each_pair_says_how_far_it_has_come(deployment: Deployment) -> None:
     assert [pair["state"] for pair in story["pairs"]] == ["in_dataset"] * 2
     assert [pair["garbler"] for pair in story["pairs"]] == ["corrupt"] * 2
     assert {pair["dataset"]["dataset"] for pair in story["pairs"]} == {dataset.name}
+
+
+def test_a_pair_says_how_far_a_models_text_is_from_the_good_one(deployment: Deployment) -> None:
+    deployment.say(*first_time_run("f-1"))
+    deployment.settle()
+    deployment.garble(as_a_model_garbles)
+
+    [_, pair] = deployment.run_json("explain", "f-1", "--full")["pairs"]
+    text = deployment.run("explain", "f-1")
+
+    # Of the five pieces of "free(1)" three are in "ee(1)fr" too.
+    assert pair["garbled_distance"] == pair["pair"]["garbled_distance"] == 0.4
+    assert "rejected garbled (high_temperature, distance 0.4)" in text
 
 
 def test_the_trainings_on_a_pairs_dataset_are_shown_with_their_results(

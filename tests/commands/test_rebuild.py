@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairstream import sorted_lines
@@ -17,7 +17,7 @@ from pairstream.rebuild import shares
 from pairstream.rebuild_part import LinesOfEvents, Report, Work
 from pairstream.sorted_lines import SortedLines, merged
 from schemas.errors import PairstreamError
-from schemas.settings import PairingSettings, WorkerSettings
+from schemas.settings import GarblingSettings, WorkerSettings
 from tests.commands.deployment import attempted, finished, proposed, started
 
 # --- Shares --------------------------------------------------------------------------------------
@@ -27,6 +27,7 @@ ranges = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(ranges, st.integers(1, 9))
 def test_each_partition_that_holds_something_is_in_one_share(
     ranges: dict[int, tuple[int, int]], processes: int
@@ -54,6 +55,7 @@ def _line(number: int, text: str) -> bytes:
     return b'{"pair_id":"%032x","text":"%s"}\n' % (number, text.encode())
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("abc")))),
     st.integers(1, 400),
@@ -127,13 +129,16 @@ def _log() -> list[_Record]:
 
 
 def _lines(log: list[_Record], cuts: list[int]) -> list[bytes]:
-    lines = LinesOfEvents(PairingSettings())
+    lines = LinesOfEvents(GarblingSettings())
     found = []
     for begin, end in zip([0, *cuts], [*cuts, len(log)], strict=True):
         found += lines.of(log[begin:end])  # type: ignore[arg-type]
+    found += lines.rest()
+    lines.close()
     return found
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(_log()))).map(sorted))
 def test_how_the_reads_fall_changes_no_line(cuts: list[int]) -> None:
     whole = _lines(_log(), [])
@@ -146,7 +151,7 @@ def test_how_the_reads_fall_changes_no_line(cuts: list[int]) -> None:
 
 def _works(folder: Path, count: int) -> list[Work]:
     part = Part({0: (0, 1)}, 0)
-    return [Work("pairs", PairingSettings(), "t", part, str(folder / str(n))) for n in range(count)]
+    return [Work("pairs", GarblingSettings(), "t", part, f"{folder}/{n}") for n in range(count)]
 
 
 def _interpreter(path: Path, script: str) -> str:

@@ -77,6 +77,41 @@ def test_file_holds_every_kind_of_value(write: Write) -> None:
     assert settings.bootstrap_servers == "h\u00f6st:1"
 
 
+def test_table_saves_the_prefix(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(
+        'training-seed = 7\n[training]\nbeta = 0.5\nloss-types = "apo_zero"\nloss_weights = "1"\n'
+        'next-round = "merge"\ndeadline-seconds = 60\n'
+    )
+    monkeypatch.setenv("PAIRSTREAM_TRAINING_LOSS_WEIGHTS", "2")
+    settings = load(TrainerSettings, file, {"training_next_round": "continue"})
+
+    assert (settings.training_beta, settings.training_loss_types) == (0.5, "apo_zero")
+    assert (settings.training_seed, settings.training_loss_weights) == (7, "2")
+    assert settings.training_next_round == "continue"
+    assert settings.training_deadline_seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('loss-types = "robust"', "[training] loss-types in "),
+        ('loss-types = "sigmoid,"', "[training] loss-types in "),
+        ('loss-weights = "1,-1"', "[training] loss-weights in "),
+        ("beta = 0", "[training] beta in "),
+        ("epochs = inf", "[training] epochs in "),
+        ("max-steps = -2", "[training] max-steps in "),
+        ('next-round = "best"', "[training] next-round in "),
+    ],
+)
+def test_recipe_that_cannot_be_is_named_as_it_was_written(
+    write: Write, line: str, said: str
+) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        load(TrainerSettings, write(f"[training]\n{line}"), {})
+
+    assert said in str(refused.value)
+
+
 def test_flag_that_says_no_wins_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAIRSTREAM_PAIRING_EXTENDED", "true")
 
@@ -112,7 +147,12 @@ MISSPELT = [
         {},
         ["triger-pairs in ", "pairstream.toml", "did you mean trigger-pairs?"],
     ),
-    ("[worker]\nbatch-records = 5", {}, ["worker in ", "pairstream.toml"]),
+    ("[worker]\nbatch-records = 5", {}, ["[worker] batch-records in ", "pairstream.toml"]),
+    (
+        "[training]\nbetta = 1",
+        {},
+        ["[training] betta in ", "did you mean training-beta?"],
+    ),
     ("", {"PAIRSTREAM_TRIGER_PAIRS": "5"}, ["TRIGER", "did you mean PAIRSTREAM_TRIGGER_PAIRS?"]),
     ("", {"PAIRSTREAM_XYZZY": "5"}, ["PAIRSTREAM_XYZZY is no setting"]),
     ("", {"PAIRSTREAM_TRIGGER-PAIRS": "5"}, ["PAIRSTREAM_TRIGGER-PAIRS is no setting"]),

@@ -84,6 +84,28 @@ def test_engine_that_does_not_answer_is_named(
     refused(done, "no Docker Engine answers", "PAIRSTREAM_LAUNCHER=process")
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--training-loss-weights", "1"], "1 for 2 of training-loss-types"),
+        (
+            ["--training-next-round", "continue", "--training-reference", "model"],
+            "with training-next-round=continue it must be adapter",
+        ),
+        (["--training-beta", "0"], "--training-beta"),
+    ],
+)
+def test_recipe_that_cannot_be_is_wrong_usage_before_anything_is_made(
+    dataset: Path, pairstream: Pairstream, tmp_path: Path, flags: list[str], words: str
+) -> None:
+    done = pairstream("train", dataset, "--data-dir", "data", *flags, check=False)
+
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "data" / "models").exists()
+
+
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains with a stand-in for the script, and waits for no broker."""

@@ -5,9 +5,9 @@ from trainer.image import REQUIREMENTS, SCRIPT, BuildContext
 
 DOCKERFILE = b"""\
 FROM python:3.10-slim
-COPY train_dpo.py /train_dpo.py
+COPY train_dpo /train_dpo
 USER 1000:1000
-ENTRYPOINT ["python", "-u", "/train_dpo.py"]
+ENTRYPOINT ["python", "-u", "/train_dpo/__main__.py"]
 """
 
 

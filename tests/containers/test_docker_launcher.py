@@ -10,7 +10,7 @@ from docker import DockerClient
 from tests.containers.conftest import MakePlan
 from tests.containers.small_image import small_context
 from trainer.docker_launcher import DockerLauncher, container_name, container_spec
-from trainer.image import IMAGE_LABEL, BuildContext
+from trainer.image import IMAGE_LABEL, SCRIPT, BuildContext
 from trainer.launcher import Ended, EngineUnavailable, Plan
 
 pytestmark = pytest.mark.docker
@@ -140,7 +140,7 @@ print(json.dumps(found))
 
 
 def test_the_container_has_walls(make_plan: MakePlan, tmp_path: Path) -> None:
-    context = BuildContext({**small_context().files, "train_dpo.py": WALLS.encode()})
+    context = BuildContext({**small_context().files, SCRIPT: WALLS.encode()})
     launcher, plan = DockerLauncher(), make_plan(context=context)
 
     assert run_to_end(launcher, plan) == Ended(0)
@@ -176,7 +176,7 @@ def test_limits_and_labels_are_in_the_containers_spec(make_plan: MakePlan) -> No
 
 def test_a_training_that_needs_more_memory_than_it_may_is_told_so(make_plan: MakePlan) -> None:
     hungry = b"import sys\nhoard = [bytearray(1 << 20) for _ in range(4096)]\n"
-    context = BuildContext({**small_context().files, "train_dpo.py": hungry})
+    context = BuildContext({**small_context().files, SCRIPT: hungry})
 
     ended = run_to_end(DockerLauncher(), make_plan(context=context, training_memory="64m"))
 

@@ -13,7 +13,7 @@ from tests.containers.relay import Cut
 from tests.containers.small_image import small_context
 from tests.trainer.waiting import wait_for
 from trainer import training
-from trainer.image import BuildContext
+from trainer.image import SCRIPT, BuildContext
 from trainer.layout import DataDir
 from trainer.trainings import training_id
 
@@ -159,7 +159,7 @@ def test_a_training_killed_for_memory_fails_with_advice_and_the_next_is_trained(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = small_context().files
-    hungry = BuildContext({**files, "train_dpo.py": HUNGRY.encode() + files["train_dpo.py"]})
+    hungry = BuildContext({**files, SCRIPT: HUNGRY.encode() + files[SCRIPT]})
     monkeypatch.setattr(training, "training_context", lambda: hungry)
     desk.publish_another()
 

@@ -33,7 +33,9 @@ def test_a_dataset_trains_in_the_container_twice_to_the_same_losses(
     settings = {
         "PAIRSTREAM_DATA_DIR": "data",
         "PAIRSTREAM_BASE_MODEL": str(tiny_model),
-        "PAIRSTREAM_TRAINING_ARGS": "--max-steps 3 --gradient-accumulation 2 --learning-rate 1e-3",
+        "PAIRSTREAM_TRAINING_ARGS": (
+            "--max-steps 3 --gradient-accumulation 2 --learning-rate 1e-3 --sft-weight 0"
+        ),
     }
 
     for _ in range(2):

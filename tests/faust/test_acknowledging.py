@@ -141,3 +141,19 @@ async def test_record_that_cannot_be_decoded_is_done_when_its_dead_letter_is_wri
         worker.producer.answer()
         await worker.acknowledged({0})
         assert await worker.committed() == 1
+
+
+@pytest.mark.parametrize("is_slow", [True, False])
+@in_loop
+async def test_a_slow_topics_batches_are_smaller_and_nothing_waits_for_them(is_slow: bool) -> None:
+    async with World(OURS, Memory(range(5))) as world:
+        world.consumer.batch_records = 5
+        world.consumer.slow = {PLACE.topic: 2} if is_slow else {}
+        await world.start_collecting()
+        events = await world.given(3 if is_slow else 1)
+
+        assert [len(event.value) for event in events] == ([2, 2, 1] if is_slow else [5])
+        waited_for = {message.offset for message in world.consumer._unacked_messages}
+        assert waited_for == (set() if is_slow else {4})
+        events[0].ack()
+        assert await world.committed() == (2 if is_slow else 5)

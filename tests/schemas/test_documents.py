@@ -64,6 +64,8 @@ BROKEN = [
     (f"{EVENTS}/run.expired", {"events": 0}),
     ("pairstream.pairs.v1/mixed_code", {"rule": "any_code"}),
     ("pairstream.pairs.v1/mixed_code", {"more": 1}),
+    ("pairstream.pairs.v1/first_time_strategy.sampled", {"garbled_distance": 1.5}),
+    ("pairstream.pairs.v1/first_time_strategy.sampled", {"garbled_distance": None}),
     ("pairstream.pairs.v1/mixed_code", {"prompt": "text"}),
     ("pairstream.pairs.v1/mixed_code", {"chosen": [{"role": "assistant"}]}),
     ("pairstream.scored-rows.v1/code_success", {"kind": "code_failure"}),

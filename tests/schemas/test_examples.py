@@ -35,7 +35,12 @@ def test_example_is_one_of_its_topics_values_and_encodes_to_the_same_json(file: 
     "file", [f for f in FILES if type_of(f) in ROW_TYPES], ids=lambda f: f.stem
 )
 def test_example_row_names_every_field_in_the_contracts_order(file: Path) -> None:
-    assert list(content(file)) == list(type_of(file).__struct_fields__)
+    row = content(file)
+    fields = list(type_of(file).__struct_fields__)
+    if type_of(file) is Pair and row["garbler"] != "high_temperature":
+        fields.remove("garbled_distance")
+
+    assert list(row) == fields
 
 
 @pytest.mark.parametrize("cls", [*EVENT_TYPES, *ROW_TYPES])

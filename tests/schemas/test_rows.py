@@ -81,7 +81,18 @@ def test_text_is_written_as_utf_8_without_escapes() -> None:
     assert b"\n" not in encode(pair)
 
 
+def test_pair_of_a_model_says_how_far_its_garbled_side_is() -> None:
+    pair = parse_pair(encoded(garbler="high_temperature", garbled_distance=0.25))
+
+    row = {**PAIR, "garbler": "high_temperature", "garbled_distance": 0.25}
+    assert pair.garbled_distance == 0.25
+    assert encode(pair) == json.dumps(row, separators=(",", ":")).encode()
+
+
 BROKEN: dict[str, bytes | None] = {
+    "a distance above 1": encoded(garbled_distance=1.01),
+    "a distance below 0": encoded(garbled_distance=-0.01),
+    "no distance": encoded(garbled_distance=None),
     "no value": None,
     "no bytes": b"",
     "no JSON": b"{",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.events import Message
 from schemas.rows import encode, parse_garble_request, parse_pair
-from streams.garbling import GARBLERS, Garbled, ResponseKind, corrupt, garbled_pair
+from streams.garbling import Garbled, ResponseKind, corrupt, garbled_pair
 from tests.streams.histories import MODEST
 
 EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples"
@@ -154,7 +154,3 @@ def test_pair_says_which_garbler_made_it_and_keeps_the_rest() -> None:
         request.pair, rejected=[Message("assistant", "spoilt")], garbler="another"
     )
     assert parse_pair(encode(pair)) == pair
-
-
-def test_default_garbler_is_there() -> None:
-    assert GARBLERS["corrupt"] is corrupt

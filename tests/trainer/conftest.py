@@ -44,8 +44,8 @@ def in_background(bench: Bench) -> Any:
     gate = bench.root / "gate"
     with ThreadPoolExecutor(2) as pool:
 
-        def submit(arguments: str = "") -> Future[TrainingManifest]:
-            future = pool.submit(bench.run, f"--until {gate} {arguments}")
+        def submit(arguments: str = "", **settings: Any) -> Future[TrainingManifest]:
+            future = pool.submit(bench.run, f"--until {gate} {arguments}", **settings)
             wait_for(lambda: bench.counts() == ["started"] or future.done())
             return future
 

@@ -24,7 +24,7 @@ from schemas.source import Source
 from tests.trainer.intake_driver import TOPIC, FileConsumer
 from tests.trainer.invariants import all_lines, assert_sound, snapshot, spread
 from tests.trainer.made_pairs import line, make_pairs
-from trainer import supervise, train_dpo
+from trainer import supervise
 from trainer.datasets import DatasetManifest
 from trainer.intake import Intake
 from trainer.latest import read_history, read_latest
@@ -33,6 +33,7 @@ from trainer.layout import DataDir
 from trainer.process_launcher import ProcessLauncher
 from trainer.service import serve
 from trainer.source import open_source, remember_starts
+from trainer.train_dpo.files import write_result
 from trainer.trainings import Trainings
 
 PARTITIONS = 2
@@ -139,7 +140,7 @@ class ScriptInProcess(ProcessLauncher):
         (plan.folder / "metrics.jsonl").write_text('{"step":1,"loss":0.5}\n')
         (plan.folder / "adapter").mkdir(exist_ok=True)
         (plan.folder / "adapter" / "adapter_model.safetensors").write_bytes(b"weights" * 10)
-        train_dpo.write_result(plan.folder, {"last_loss": 0.5})
+        write_result(plan.folder, {"last_loss": 0.5})
         supervise.write_exit_code(plan.folder, 0)
 
 

@@ -25,16 +25,19 @@ def sync_sites() -> dict[str, Place]:
         if any(called(node) in durable for node in ast.walk(function)):
             durable.add(function.name)
     sites: dict[str, Place] = {}
-    for source in sorted(PACKAGE.glob("*.py")):
+    for source in sorted(PACKAGE.rglob("*.py")):
+        module = source.relative_to(PACKAGE)
         for function in ast.walk(ast.parse(source.read_text())):
             if not isinstance(function, ast.FunctionDef):
                 continue
             for node in ast.walk(function):
                 if isinstance(node, ast.Call) and called(node) in durable:
-                    name = f"{source.stem}.{function.name}:{called(node)}"
+                    name = (
+                        f"{'.'.join(module.with_suffix('').parts)}.{function.name}:{called(node)}"
+                    )
                     while name in sites:
                         name += "+"
-                    sites[name] = (source.name, node.lineno, node.end_lineno or node.lineno)
+                    sites[name] = (str(module), node.lineno, node.end_lineno or node.lineno)
     return sites
 
 

@@ -10,7 +10,11 @@ import pytest
 from trainer.image import BuildContext, training_context
 
 REPOSITORY = Path(__file__).parents[2]
-FILES = {"Dockerfile": b"FROM scratch\n", "requirements.txt": b"a==1\n", "train_dpo.py": b"pass\n"}
+FILES = {
+    "Dockerfile": b"FROM scratch\n",
+    "requirements.txt": b"a==1\n",
+    "train_dpo/a.py": b"pass\n",
+}
 
 
 def test_the_same_files_give_the_same_tag_whatever_their_order() -> None:
@@ -31,12 +35,15 @@ def test_a_change_of_any_file_or_name_changes_the_tag(name: str) -> None:
     assert len(tags) == 4
 
 
-def test_the_tar_is_plain_files_without_times_and_owners() -> None:
+def test_the_tar_is_plain_files_and_folders_without_times_and_owners() -> None:
     with tarfile.open(fileobj=io.BytesIO(BuildContext(FILES).tar())) as tar:
         members = tar.getmembers()
-        assert {m.name: tar.extractfile(m).read() for m in members} == FILES
+        files = [member for member in members if member.isfile()]
+        assert {m.name: tar.extractfile(m).read() for m in files} == FILES
+    assert [member.name for member in members if member.isdir()] == ["train_dpo"]
     assert {(m.mtime, m.uid, m.gid, m.mode, m.type) for m in members} == {
-        (0, 0, 0, 0o644, tarfile.REGTYPE)
+        (0, 0, 0, 0o644, tarfile.REGTYPE),
+        (0, 0, 0, 0o755, tarfile.DIRTYPE),
     }
 
 
@@ -44,10 +51,11 @@ def test_the_checkouts_own_recipe_is_what_is_trained_with() -> None:
     context = training_context()
 
     recipe = REPOSITORY / "docker" / "training"
+    script = REPOSITORY / "trainer" / "train_dpo"
     assert context.files == {
         "Dockerfile": (recipe / "Dockerfile").read_bytes(),
         "requirements.txt": (recipe / "requirements.txt").read_bytes(),
-        "train_dpo.py": (REPOSITORY / "trainer" / "train_dpo.py").read_bytes(),
+        **{f"train_dpo/{module.name}": module.read_bytes() for module in script.glob("*.py")},
     }
 
 
@@ -57,12 +65,13 @@ def test_the_written_folder_builds_by_hand(tmp_path: Path) -> None:
     context.write(tmp_path / "context")
 
     folder = tmp_path / "context"
-    assert {path.name for path in folder.iterdir()} == {*context.files, "image.env"}
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert written == {*context.files, "image.env"}
     for name, content in context.files.items():
         assert (folder / name).read_bytes() == content
     copied = re.findall(r"^COPY (\S+) ", (folder / "Dockerfile").read_text(), re.MULTILINE)
     assert copied
-    assert all((folder / name).is_file() for name in copied)
+    assert all((folder / name).exists() for name in copied)
     variables = dict(each.split("=", 1) for each in (folder / "image.env").read_text().splitlines())
     assert variables == {
         "PAIRSTREAM_TRAINING_IMAGE": context.tag,

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.crash_points import VARIABLE
@@ -20,6 +20,7 @@ an_id = st.lists(st.sampled_from(b"\x00\x01\x7f\xff"), min_size=16, max_size=16)
 short_id = st.integers(0, 300).map(lambda number: number.to_bytes(16))
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(an_id | short_id, unique=True, max_size=40), max_size=12),
     st.lists(an_id | short_id, max_size=40),

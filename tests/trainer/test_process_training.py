@@ -34,7 +34,8 @@ def test_a_training_that_succeeds_leaves_manifest_archive_and_latest(bench: Benc
         name: entry["sha256"] for name, entry in dataset["files"].items()
     }
     assert set(manifest.files) == {
-        "adapter/adapter_model.safetensors", "metrics.jsonl", "training.log", "result.json"
+        "adapter/adapter_model.safetensors", "metrics.jsonl", "training.log", "result.json",
+        "README.md",
     }  # fmt: skip
     assert bench.request.archive.is_file()
     assert (bench.request.models / "latest").resolve() == bench.folder.resolve()
@@ -70,7 +71,11 @@ def test_a_script_gets_no_secret_and_a_home_of_its_own(
         ("--code 14", 14, "a check of the training failed"),
         ("--code 99", 99, "exit code 99"),
         ("--killed", 137, "it was killed, most often for want of memory"),
-        ("--no-such-flag", 2, "exit code 2"),
+        (
+            "--no-such-flag",
+            2,
+            "a flag in PAIRSTREAM_TRAINING_ARGS or a setting of the recipe is wrong",
+        ),
         ("--result NaN", 14, "it left no adapter or no result.json"),
         ("--result {", 14, "it left no adapter or no result.json"),
     ],

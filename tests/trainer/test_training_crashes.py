@@ -201,7 +201,8 @@ def assert_trained(models: Path, name: str) -> None:
     for path, digest in manifest["files"].items():
         assert hashlib.sha256((models / name / path).read_bytes()).hexdigest() == digest
     assert {path.name for path in (models / name).iterdir()} == {
-        "adapter", "context", "manifest.json", "metrics.jsonl", "result.json", "training.log"
+        "README.md", "adapter", "context", "manifest.json", "metrics.jsonl", "result.json",
+        "training.log",
     }  # fmt: skip
     packed = models / f"{name}.tar.gz"
     told, _, file = (models / f"{name}.tar.gz.sha256").read_text().strip().partition("  ")

@@ -16,7 +16,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import missing
-from trainer import train_dpo
+from trainer.train_dpo import data, training
+from trainer.train_dpo.arguments import parse_arguments
+from trainer.train_dpo.command import main, prepare_process
+from trainer.train_dpo.data import EVAL, TRAIN, read_row
+from trainer.train_dpo.model import load_tokenizer
 
 PAIRS = 8
 
@@ -51,7 +55,7 @@ def training_packages() -> Iterator[None]:
     if importlib.util.find_spec("trl") is None:
         missing("needs the packages that train: pip install 'pairstream[train]'")
     with process_as_it_was():
-        train_dpo.prepare_process()
+        prepare_process()
         import torch
         from trl import DPOTrainer  # noqa: F401
 
@@ -95,7 +99,7 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
         folder.mkdir()
         files = {}
         train = list(map(pair, range(PAIRS))) if train is None else train
-        for file, rows in ((train_dpo.TRAIN, train), (train_dpo.EVAL, held_out or [])):
+        for file, rows in ((TRAIN, train), (EVAL, held_out or [])):
             lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
             content = "".join(f"{line}\n" for line in lines).encode()
             (folder / file).write_bytes(content)
@@ -138,8 +142,11 @@ class Trained:
 
 Train = Callable[..., Trained]
 
-# Two pairs a step, four steps an epoch; a rate at which so few steps show.
-QUICK = ("--device", "cpu", "--gradient-accumulation", "2", "--learning-rate", "1e-2")
+# Two pairs a step, four steps an epoch; a rate at which so few steps show. DPO's own loss, whose
+# first value is known, in a precision that every CPU has.
+QUICK = ("--device", "cpu", "--gradient-accumulation", "2", "--learning-rate", "1e-2",
+         "--loss-types", "sigmoid", "--loss-weights", "1", "--beta", "0.1",
+         "--precision", "float32", "--early-stop", "0")  # fmt: skip
 
 
 def flags(dataset: Path, base_model: Path, output: Path, *more: object) -> list[str]:
@@ -156,7 +163,7 @@ def train(tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) 
     ) -> Trained:
         folder = tmp_path / output
         with pytest.raises(SystemExit) as ended:
-            train_dpo.main(flags(dataset, base_model, folder, *more))
+            main(flags(dataset, base_model, folder, *more))
         assert isinstance(ended.value.code, int)
         return Trained(ended.value.code, folder, capsys.readouterr().err)
 
@@ -168,7 +175,7 @@ def arguments(tmp_path: Path, tiny_model: Path) -> Callable[..., Namespace]:
     """Parsed flags for parts of the script; the folder of the dataset need not be there."""
 
     def parse(*more: object, base_model: Path = tiny_model) -> Namespace:
-        return train_dpo.parse_arguments(
+        return parse_arguments(
             flags(tmp_path / "no-dataset", base_model, tmp_path / "parts", *more)
         )
 
@@ -183,18 +190,18 @@ def make_trainer(arguments: Callable[..., Namespace]) -> Callable[..., Any]:
     """
 
     def make(rows: list[dict[str, object]], *more: object, **config: object) -> Any:
-        train_dpo.prepare_process()
+        prepare_process()
         args = arguments(*more)
-        tokenizer = train_dpo.load_tokenizer(args.base_model)
-        share = train_dpo.prepare(
-            [train_dpo.read_row(json.dumps(row).encode()) for row in rows],
+        tokenizer = load_tokenizer(args.base_model)
+        share = data.prepare(
+            [read_row(json.dumps(row).encode()) for row in rows],
             tokenizer,
             args.max_length,
         )
-        trl_config = train_dpo.training_config(args, "cpu", args.max_length)
+        trl_config = training.training_config(args, "cpu", args.max_length)
         for name, value in config.items():
             assert hasattr(trl_config, name)
             setattr(trl_config, name, value)
-        return train_dpo.make_trainer(args, trl_config, "cpu", tokenizer, share.rows, [])
+        return training.make_trainer(args, trl_config, "cpu", tokenizer, share.rows, [])
 
     return make

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import MakeDataset, Train, pair
-from trainer import train_dpo
+from trainer.train_dpo.files import save_adapter
+from trainer.train_dpo.model import adaptable_layers, count_parameters, load_model
+from trainer.train_dpo.refusals import BAD_DATA
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
 
@@ -49,8 +51,8 @@ def adapted(folder: Path, quantization: str, targets: object) -> set[str]:
     from peft import LoraConfig, get_peft_model
     from peft.tuners.lora import LoraLayer
 
-    model = train_dpo.load_model(folder, "cpu", quantization)
-    targets = train_dpo.adaptable_layers(model) if targets is None else targets
+    model = load_model(folder, "cpu", quantization)
+    targets = adaptable_layers(model) if targets is None else targets
     model = get_peft_model(model, LoraConfig(target_modules=targets, task_type="CAUSAL_LM"))
     return {name for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
@@ -66,18 +68,18 @@ def test_adaptable_layers_are_pefts_all_linear(random_model: Path, quantization:
 def test_output_embedding_is_told_by_identity_not_by_name(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = train_dpo.load_model(tiny_model, "cpu", "nf4")
-    assert "lm_head" not in train_dpo.adaptable_layers(model)
+    model = load_model(tiny_model, "cpu", "nf4")
+    assert "lm_head" not in adaptable_layers(model)
     monkeypatch.setattr(model, "get_output_embeddings", lambda: None)
-    assert "lm_head" in train_dpo.adaptable_layers(model)
+    assert "lm_head" in adaptable_layers(model)
 
 
 def test_four_bit_weights_count_as_what_they_stand_for(random_model: Path) -> None:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    plain = train_dpo.load_model(random_model, "cpu", "none")
-    four_bit = train_dpo.load_model(random_model, "cpu", "nf4")
+    plain = load_model(random_model, "cpu", "none")
+    four_bit = load_model(random_model, "cpu", "nf4")
     total = sum(parameter.numel() for parameter in plain.parameters())
     linear = sum(
         module.weight.numel()
@@ -85,8 +87,8 @@ def test_four_bit_weights_count_as_what_they_stand_for(random_model: Path) -> No
         if isinstance(module, (torch.nn.Linear, Conv1D))
         and module is not plain.get_output_embeddings()
     )
-    assert train_dpo.count_parameters(plain)["total"] == total
-    counted = train_dpo.count_parameters(four_bit)
+    assert count_parameters(plain)["total"] == total
+    counted = count_parameters(four_bit)
     assert (counted["total"], counted["quantized"]) == (total, linear)
     naive = sum(parameter.numel() for parameter in four_bit.parameters())
     assert naive == total - linear // 2, "two weights lie in each stored number"
@@ -97,7 +99,7 @@ def test_adapters_are_what_is_trainable(make_trainer: Callable[..., Any]) -> Non
     trainer = make_trainer([pair(0)], "--lora-rank", rank)
     attention, feed_forward = 4 * (width + width), 3 * (width + intermediate)
     trainable = rank * layers * (attention + feed_forward)
-    counted = train_dpo.count_parameters(trainer.model)
+    counted = count_parameters(trainer.model)
     assert counted["trainable"] == trainable
     plain = layers * (4 * width**2 + 3 * width * intermediate + 2 * width) + width + 2 * 320 * width
     assert counted["total"] == plain + trainable
@@ -107,7 +109,7 @@ def test_output_embedding_is_not_quantised(tiny_model: Path) -> None:
     import bitsandbytes
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    model = train_dpo.load_model(tiny_model, "cpu", "nf4")
+    model = load_model(tiny_model, "cpu", "nf4")
     quantised = [
         name.rpartition(".")[2]
         for name, module in model.named_modules()
@@ -158,7 +160,7 @@ def test_gradients_survive_an_evaluation(
     assert all(gradient > 0 for gradient in lowest_gradients(model))
 
     if has_avx512bf16():
-        monkeypatch.setattr(train_dpo, "keep_weights_differentiable", lambda _: None)
+        monkeypatch.setattr("trainer.train_dpo.model.keep_weights_differentiable", lambda _: None)
         uncured = lowest_gradients(make_trainer([pair(0)]).model)
         assert 0.0 in uncured
 
@@ -187,7 +189,7 @@ def test_adapter_works_on_the_plain_base_and_is_not_merged_into_four_bits(
     assert list(trained.output.rglob("model*.safetensors")) == []
 
     def effect(quantization: str, *, merged: bool = False) -> Any:
-        base = train_dpo.load_model(tiny_model, "cpu", quantization)
+        base = load_model(tiny_model, "cpu", quantization)
         before = log_probabilities(base)
         model = PeftModel.from_pretrained(base, trained.output / "adapter")
         return log_probabilities(model.merge_and_unload() if merged else model) - before
@@ -210,15 +212,15 @@ def test_loaded_adapter_is_the_trained_model(
     from peft import PeftModel
 
     kept = []
-    save = train_dpo.save_adapter
+    save = save_adapter
 
     def save_and_keep(trainer: Any, folder: Path, base_name: str) -> None:
         kept.append(log_probabilities(trainer.model))
         save(trainer, folder, base_name)
 
-    monkeypatch.setattr(train_dpo, "save_adapter", save_and_keep)
+    monkeypatch.setattr("trainer.train_dpo.command.save_adapter", save_and_keep)
     trained = train(make_dataset(), "--quantization", quantization)
-    base = train_dpo.load_model(tiny_model, "cpu", quantization)
+    base = load_model(tiny_model, "cpu", quantization)
     before = log_probabilities(base)
     loaded = log_probabilities(PeftModel.from_pretrained(base, trained.output / "adapter"))
     torch.testing.assert_close(loaded, kept[0], rtol=0, atol=1e-5)
@@ -250,7 +252,7 @@ def test_bad_base_model_is_refused(
     if content is not None:
         (base_model / file).write_text(content)
     trained = train(make_dataset(), base_model=base_model)
-    assert trained.code == train_dpo.BAD_DATA
+    assert trained.code == BAD_DATA
     assert f"train_dpo: {base_model} " in trained.stderr
 
 
@@ -259,5 +261,5 @@ def test_base_model_that_is_not_there_is_refused_in_one_line(
 ) -> None:
     missing = tmp_path / "no-model"
     trained = train(make_dataset(), base_model=missing)
-    assert trained.code == train_dpo.BAD_DATA
+    assert trained.code == BAD_DATA
     assert trained.stderr == f"train_dpo: {missing} is no transformers model: no config.json\n"

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import PAIRS, MakeDataset, Train, Trained, pair
-from trainer import train_dpo
+from trainer.train_dpo.model import load_tokenizer
+from trainer.train_dpo.recorder import check_log
+from trainer.train_dpo.refusals import STOPPED
+from trainer.train_dpo.training import last_checkpoint
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
 
@@ -46,7 +49,7 @@ def test_small_steps_change_the_adapters(
     assert kinds == {torch.float32}
     assert share_changed(make_trainer) > 0.9
 
-    monkeypatch.setattr(train_dpo, "train_in_full_precision", lambda _: None)
+    monkeypatch.setattr("trainer.train_dpo.training.train_in_full_precision", lambda _: None)
     kinds = {weight.dtype for weight in adapters(make_trainer([pair(0)])).values()}
     assert kinds == {torch.bfloat16}
     assert share_changed(make_trainer) < 0.1
@@ -58,32 +61,32 @@ def test_small_steps_change_the_adapters(
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Have SIGTERM come while the given step is under way, once."""
-    check = train_dpo.check_log
+    check = check_log
 
     def arm(step: int) -> None:
         def check_and_stop(log: dict[str, float], *, pure: bool) -> None:
             check(log, pure=pure)
             if log["step"] == step - 1 and "loss" in log:
                 os.kill(os.getpid(), signal.SIGTERM)
-                monkeypatch.setattr(train_dpo, "check_log", check)
+                monkeypatch.setattr("trainer.train_dpo.recorder.check_log", check)
 
-        monkeypatch.setattr(train_dpo, "check_log", check_and_stop)
+        monkeypatch.setattr("trainer.train_dpo.recorder.check_log", check_and_stop)
 
     return arm
 
 
 def stop_and_go_on(
-    train: Train, dataset: Path, stop_after: Callable[[int], None], *, output: str
+    train: Train, dataset: Path, stop_after: Callable[[int], None], *flags: object, output: str
 ) -> Trained:
     stop_after(2)
-    stopped = train(dataset, output=output)
-    assert stopped.code == train_dpo.STOPPED
+    stopped = train(dataset, *flags, output=output)
+    assert stopped.code == STOPPED
     assert [path.name for path in (stopped.output / "checkpoints").glob("checkpoint-*")] == [
         "checkpoint-2"
     ]
     assert len(stopped.losses) == 2
     assert not (stopped.output / "result.json").exists()
-    resumed = train(dataset, output=output)
+    resumed = train(dataset, *flags, output=output)
     assert resumed.code == 0
     return resumed
 
@@ -101,22 +104,38 @@ def without_times(metrics: list[dict[str, float]]) -> list[dict[str, float]]:
     ]
 
 
+# What the settings say by themselves, where batches hold several pairs and epochs are several.
+USUAL = ("--loss-types", "sigmoid,sft", "--loss-weights", "1,0.2", "--beta", 0.3,
+         "--precision", "auto", "--batch-size", 2, "--epochs", 2)  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", [(), USUAL], ids=["plain", "usual"])
 def test_stopped_training_goes_on_bit_for_bit(
+    make_dataset: MakeDataset,
+    train: Train,
+    stop_after: Callable[[int], None],
+    flags: tuple[object, ...],
+) -> None:
+    dataset = make_dataset(None, [pair(9)])
+    straight = train(dataset, *flags, output="straight")
+    resumed = stop_and_go_on(train, dataset, stop_after, *flags, output="resumed")
+    assert len(straight.losses) == 4
+    assert without_times(resumed.metrics) == without_times(straight.metrics)
+    assert resumed.weights == straight.weights
+    assert straight.result["precomputed_reference"] == bool(flags)
+    assert straight.result["first_margin"] == pytest.approx(0, abs=0.01)
+    for name in ("first_loss", "first_margin", "adapted_layers", "parameters", "gate"):
+        assert resumed.result[name] == straight.result[name]
+
+
+def test_adapters_in_bfloat16_would_go_on_otherwise(
     make_dataset: MakeDataset,
     train: Train,
     stop_after: Callable[[int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dataset = make_dataset(None, [pair(9)])
-    straight = train(dataset, output="straight")
-    resumed = stop_and_go_on(train, dataset, stop_after, output="resumed")
-    assert len(straight.losses) == 4
-    assert without_times(resumed.metrics) == without_times(straight.metrics)
-    assert resumed.weights == straight.weights
-    for name in ("first_loss", "first_margin", "adapted_layers", "parameters", "saturated"):
-        assert resumed.result[name] == straight.result[name]
-
-    monkeypatch.setattr(train_dpo, "train_in_full_precision", lambda _: None)
+    monkeypatch.setattr("trainer.train_dpo.training.train_in_full_precision", lambda _: None)
     straight = train(dataset, output="bf16-straight")
     resumed = stop_and_go_on(train, dataset, stop_after, output="bf16-resumed")
     assert resumed.losses[:2] == straight.losses[:2]
@@ -135,7 +154,7 @@ def kill_before_the_end(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_dpo, "save_adapter", die)
+        patch.setattr("trainer.train_dpo.command.save_adapter", die)
         with pytest.raises(Killed):
             train(dataset, "--max-steps", 3, output=output)
 
@@ -151,11 +170,14 @@ def test_training_that_only_lacks_its_end_gets_no_further_step(
     assert without_times(finished.metrics) == without_times(straight.metrics)
     assert finished.weights == straight.weights
     assert finished.result["evaluation"]["eval_loss"] == straight.result["evaluation"]["eval_loss"]
+    assert finished.result["gate"] == straight.result["gate"]
 
     kill_before_the_end(train, dataset, monkeypatch, output="uncured")
-    checkpoint, _ = train_dpo.last_checkpoint(finished.output.with_name("uncured") / "checkpoints")
+    checkpoint, _ = last_checkpoint(finished.output.with_name("uncured") / "checkpoints")
     in_the_middle = type("State", (), {"global_step": 0, "max_steps": 3})
-    monkeypatch.setattr(train_dpo, "last_checkpoint", lambda _: (checkpoint, in_the_middle))
+    monkeypatch.setattr(
+        "trainer.train_dpo.training.last_checkpoint", lambda _: (checkpoint, in_the_middle)
+    )
     uncured = train(dataset, "--max-steps", 3, output="uncured")
     assert [log["step"] for log in uncured.steps] == [1, 2, 3, 4]
 
@@ -177,7 +199,7 @@ def test_what_a_kill_left_half_written_is_passed_over(
         (checkpoints / name / "trainer_state.json").unlink()
         if state is not None:
             (checkpoints / name / "trainer_state.json").write_text(state)
-    assert train_dpo.last_checkpoint(checkpoints)[0] == checkpoints / "checkpoint-2"
+    assert last_checkpoint(checkpoints)[0] == checkpoints / "checkpoint-2"
     assert get_last_checkpoint(str(checkpoints)) == str(checkpoints / "checkpoint-4")
     resumed = train(dataset, output="killed")
     assert (resumed.code, resumed.losses) == (0, straight.losses)
@@ -186,13 +208,13 @@ def test_what_a_kill_left_half_written_is_passed_over(
 def test_stop_outside_of_training_ends_at_once(
     make_dataset: MakeDataset, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = train_dpo.load_tokenizer
+    load = load_tokenizer
 
     def stop_and_load(folder: Path) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return load(folder)
 
-    monkeypatch.setattr(train_dpo, "load_tokenizer", stop_and_load)
+    monkeypatch.setattr("trainer.train_dpo.command.load_tokenizer", stop_and_load)
     stopped = train(make_dataset())
-    assert stopped.code == train_dpo.STOPPED
+    assert stopped.code == STOPPED
     assert list(stopped.output.iterdir()) == []

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.training.conftest import MakeDataset, Trained, flags, pair
-from trainer import train_dpo
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
 
 SECONDS = 120
+
+SCRIPT = Path(__file__).parents[2] / "trainer" / "train_dpo" / "__main__.py"
 
 NETWORK_USED, TOLD_TOO_LATE = 98, 97
 
@@ -21,7 +22,7 @@ NETWORK_USED, TOLD_TOO_LATE = 98, 97
 # phones home is imported before it was told not to. After the second step it waits for a line, so
 # that what its parent does then comes at that step. `careless` leaves out the script's care.
 WATCH = f"""
-import builtins, os, runpy, sys
+import builtins, importlib, os, pathlib, runpy, sys
 
 script, careless = sys.argv[1], sys.argv[2] == "careless"
 sys.argv = [script, *sys.argv[3:]]
@@ -42,9 +43,10 @@ def print_and_wait(text):
 show, builtins.print = print, print_and_wait
 sys.addaudithook(watch)
 if careless:
-    space = runpy.run_path(script)
-    space["main"].__globals__["prepare_process"] = lambda: None
-    space["main"]()
+    runpy.run_path(script)["make_known"](pathlib.Path(script).parent)
+    command = importlib.import_module("train_dpo.command")
+    command.prepare_process = lambda: None
+    command.main()
 else:
     sys.path.insert(0, os.path.dirname(script))  # as Python does for a script
     runpy.run_path(script, run_name="__main__")
@@ -55,7 +57,7 @@ def start(arguments: list[str], home: Path, *, careless: bool = False) -> subpro
     """As the launchers start it: unbuffered, with little in the environment, and a shy umask."""
     kind = "careless" if careless else "careful"
     return subprocess.Popen(
-        [sys.executable, "-u", "-c", WATCH, str(train_dpo.__file__), kind, *arguments],
+        [sys.executable, "-u", "-c", WATCH, str(SCRIPT), kind, *arguments],
         env={"PATH": os.environ["PATH"], "HOME": str(home), "OMP_NUM_THREADS": "1"},
         cwd=home,
         stdin=subprocess.PIPE,

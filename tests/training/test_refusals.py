@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.training.conftest import MakeDataset, Train, message, pair, response
-from trainer import train_dpo
+from trainer.train_dpo.data import read_row
+from trainer.train_dpo.refusals import BAD_DATA
 
 
 def rehash(folder: Path, content: bytes) -> None:
@@ -45,7 +46,7 @@ def test_odd_row_is_refused_with_its_file_and_line(
 ) -> None:
     dataset = make_dataset([pair(1), line])
     trained = train(dataset)
-    assert trained.code == train_dpo.BAD_DATA
+    assert trained.code == BAD_DATA
     assert f"{dataset / 'train.jsonl'}, line 2 is no pair" in trained.stderr
     assert why in trained.stderr
     assert trained.stderr.count("\n") == 1
@@ -55,7 +56,7 @@ def test_text_that_is_not_utf_8_is_refused(make_dataset: MakeDataset, train: Tra
     dataset = make_dataset()
     rehash(dataset, json.dumps(pair(1)).encode().replace(b"Print", b"\xff"))
     trained = train(dataset)
-    assert trained.code == train_dpo.BAD_DATA
+    assert trained.code == BAD_DATA
     assert "line 1 is no pair" in trained.stderr
 
 
@@ -63,13 +64,13 @@ def test_odd_row_is_refused_in_the_held_out_share_too(
     make_dataset: MakeDataset, train: Train
 ) -> None:
     trained = train(make_dataset(None, ["{}"]))
-    assert trained.code == train_dpo.BAD_DATA
+    assert trained.code == BAD_DATA
     assert "eval.jsonl, line 1 is no pair" in trained.stderr
 
 
 def test_dataset_without_pairs_is_refused(make_dataset: MakeDataset, train: Train) -> None:
     trained = train(make_dataset([], [pair(1)]))
-    assert trained.code == train_dpo.BAD_DATA
+    assert trained.code == BAD_DATA
     assert "has no pairs to train on" in trained.stderr
 
 
@@ -81,7 +82,7 @@ def test_file_that_its_manifest_does_not_know_is_refused(
     with (dataset / name).open("a") as file:
         file.write(json.dumps(pair(10)) + "\n")
     trained = train(dataset)
-    assert trained.code == train_dpo.BAD_DATA
+    assert trained.code == BAD_DATA
     assert f"{dataset / name} is not what its manifest says (SHA-256)" in trained.stderr
 
 
@@ -89,7 +90,7 @@ def test_missing_file_is_refused(make_dataset: MakeDataset, train: Train) -> Non
     dataset = make_dataset()
     (dataset / "eval.jsonl").unlink()
     trained = train(dataset)
-    assert trained.code == train_dpo.BAD_DATA
+    assert trained.code == BAD_DATA
     assert "eval.jsonl cannot be read: No such file or directory" in trained.stderr
 
 
@@ -102,12 +103,12 @@ def test_dataset_without_a_whole_manifest_is_refused(
     if manifest is not None:
         (dataset / "manifest.json").write_text(manifest)
     trained = train(dataset)
-    assert trained.code == train_dpo.BAD_DATA
+    assert trained.code == BAD_DATA
     assert "has no manifest: publish it first" in trained.stderr
 
 
 def test_extra_columns_are_left_out() -> None:
-    row = train_dpo.read_row(json.dumps(pair(3, agent_id="a", task_id=None)).encode())
+    row = read_row(json.dumps(pair(3, agent_id="a", task_id=None)).encode())
     assert row == {side: pair(3)[side] for side in ("prompt", "chosen", "rejected")}
 
 
@@ -121,13 +122,19 @@ def test_extra_columns_are_left_out() -> None:
         ("--quantization", "int8"),
         # Neither is offered: smoothing does nothing in TRL's loss, and "robust" has no bound.
         ("--label-smoothing", "0.1"),
-        ("--loss-type", "robust"),
+        ("--loss-types", "robust"),
+        ("--loss-types", "sigmoid,robust"),
+        ("--loss-types", "sigmoid,sft"),
+        ("--loss-weights", "1,0.2"),
+        ("--loss-weights", "-1"),
+        ("--init-adapter", "a --merge-first b"),
+        ("--init-adapter", "a --reference model"),
     ],
 )
 def test_wrong_flag_is_wrong_usage(
     make_dataset: MakeDataset, train: Train, wrong: tuple[str, str]
 ) -> None:
-    trained = train(make_dataset(), *wrong)
+    trained = train(make_dataset(), wrong[0], *wrong[1].split())
     assert trained.code == 2
     assert wrong[0] in trained.stderr
     assert not trained.output.exists()

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from schemas.rows import encode
-from streams.garbling import corrupt, garbled_pair
+from streams.garbling import Garbler, corrupt, garbled_pair
 from streams.partition import Partition
+from tests.streams.asked import as_a_model_garbles
 from trainer.datasets import write_content
+from trainer.train_dpo import read_rows
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
 
@@ -36,7 +38,7 @@ def events(run: str, scores: list[float]) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def dataset_lines() -> list[bytes]:
+def dataset_lines(garbler: Garbler = corrupt) -> list[bytes]:
     """What a worker and a trainer make of a mixed run and one that worked first time."""
     partition = Partition(extended=False)
     records = [
@@ -46,7 +48,7 @@ def dataset_lines() -> list[bytes]:
     settlements = partition.apply(records, now_ms=0).settlements
     pairs = [pair for settlement in settlements for pair in settlement.pairs]
     requests = [request for settlement in settlements for request in settlement.garble_requests]
-    pairs += [garbled_pair(request, corrupt) for request in requests]
+    pairs += [garbled_pair(request, garbler) for request in requests]
     return [encode(pair) + b"\n" for pair in sorted(pairs, key=lambda pair: pair.pair_id)]
 
 
@@ -80,3 +82,22 @@ def test_rows_train_with_trl_as_they_are(tmp_path: Path, tiny_model: Path) -> No
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     assert len(losses) == 2
     assert losses[0] == pytest.approx(math.log(2), rel=0.01)
+
+
+def test_rows_with_a_distance_and_rows_without_load_together(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    lines = dataset_lines(as_a_model_garbles)
+    content = write_content(tmp_path, lines, eval_fraction=0)
+    file = tmp_path / "train.jsonl"
+
+    rows = load_dataset(
+        "json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    trained_on = read_rows(file, content.files["train.jsonl"].sha256)
+
+    assert file.read_bytes() == b"".join(lines)
+    written = [json.loads(line) for line in lines]
+    assert rows["garbled_distance"] == [row.get("garbled_distance") for row in written]
+    assert sorted(row is None for row in rows["garbled_distance"]) == [False, False, True, True]
+    assert [row["rejected"] for row in trained_on] == [row["rejected"] for row in written]

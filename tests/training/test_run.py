@@ -12,7 +12,11 @@ import pytest
 
 from pairstream.tiny_model import make_tiny_model
 from tests.training.conftest import PAIRS, MakeDataset, Train, pair
-from trainer import train_dpo
+from trainer.train_dpo.command import prepare_process
+from trainer.train_dpo.model import load_model, load_tokenizer, pick_device
+from trainer.train_dpo.recorder import check_log, is_saturated
+from trainer.train_dpo.refusals import CHECK_FAILED, GPU_MEMORY, NO_GPU, NOT_A_NUMBER, Refused
+from trainer.train_dpo.training import training_config
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
 
@@ -108,7 +112,7 @@ def step(margin: float, accuracy: float = 1.0) -> dict[str, float]:
 def test_training_is_saturated_when_the_last_steps_teach_nothing(
     steps: list[dict[str, float]], saturated: bool
 ) -> None:
-    assert train_dpo.is_saturated(steps) is saturated
+    assert is_saturated(steps) is saturated
 
 
 # --- Files ---------------------------------------------------------------------------------------
@@ -121,7 +125,7 @@ def test_output_is_what_it_should_be_and_no_pickle(
     make_dataset: MakeDataset, train: Train, tiny_model: Path
 ) -> None:
     output = train(make_dataset(None, [pair(8)])).output
-    assert {path.name for path in output.iterdir()} == {
+    assert {path.name for path in output.iterdir()} - {"plots"} == {
         "adapter", "checkpoints", "metrics.jsonl", "result.json"
     }  # fmt: skip
     assert {path.name for path in (output / "adapter").iterdir()} == ADAPTER
@@ -159,7 +163,7 @@ def test_tokenizer_of_the_adapter_is_the_bases(
 
     trained = train(make_dataset(), "--max-steps", 1)
     ours = AutoTokenizer.from_pretrained(trained.output / "adapter")
-    base = train_dpo.load_tokenizer(tiny_model)
+    base = load_tokenizer(tiny_model)
     text = "def f():\n    return  '<|im_end|>\u00e9'\t\n\n"
     assert ours(text)["input_ids"] == base(text)["input_ids"]
     assert ours.chat_template == base.chat_template
@@ -179,43 +183,43 @@ def first(loss: float, margin: float) -> dict[str, float]:
     [
         (first(math.log(2), 0.0), True, None),
         (first(math.log(2) * 1.009, 0.009), True, None),
-        (first(math.log(2) * 1.011, 0.0), True, train_dpo.CHECK_FAILED),
-        (first(math.log(2) * 0.989, 0.0), True, train_dpo.CHECK_FAILED),
-        (first(math.log(2), -0.011), True, train_dpo.CHECK_FAILED),
+        (first(math.log(2) * 1.011, 0.0), True, CHECK_FAILED),
+        (first(math.log(2) * 0.989, 0.0), True, CHECK_FAILED),
+        (first(math.log(2), -0.011), True, CHECK_FAILED),
         (first(3.0, 0.0), False, None),
-        (first(3.0, 0.011), False, train_dpo.CHECK_FAILED),
+        (first(3.0, 0.011), False, CHECK_FAILED),
         ({**first(0.1, 5.0), "step": 2}, True, None),
-        ({**first(math.nan, 0.0), "step": 2}, True, train_dpo.NOT_A_NUMBER),
-        (first(math.inf, 0.0), True, train_dpo.NOT_A_NUMBER),
-        ({**first(0.1, 5.0), "step": 2, "grad_norm": math.nan}, True, train_dpo.NOT_A_NUMBER),
-        ({"step": 1, "eval_loss": math.nan}, True, train_dpo.NOT_A_NUMBER),
+        ({**first(math.nan, 0.0), "step": 2}, True, NOT_A_NUMBER),
+        (first(math.inf, 0.0), True, NOT_A_NUMBER),
+        ({**first(0.1, 5.0), "step": 2, "grad_norm": math.nan}, True, NOT_A_NUMBER),
+        ({"step": 1, "eval_loss": math.nan}, True, NOT_A_NUMBER),
         ({"step": 1, "eval_loss": 0.1}, True, None),
     ],
 )
 def test_log_is_checked(log: dict[str, float], pure: bool, code: int | None) -> None:
     if code is None:
-        train_dpo.check_log(log, pure=pure)
+        check_log(log, pure=pure)
         return
-    with pytest.raises(train_dpo.Refused) as refused:
-        train_dpo.check_log(log, pure=pure)
+    with pytest.raises(Refused) as refused:
+        check_log(log, pure=pure)
     assert refused.value.code == code
 
 
 def test_reference_that_differs_fails_the_check_at_the_first_step(
     make_dataset: MakeDataset, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = train_dpo.load_model
+    load = load_model
     make_tiny_model(tmp_path / "other", seed=1)
     folders: list[Path] = []
 
-    def load_another_reference(folder: Path, device: str, quantization: str) -> Any:
+    def load_another_reference(folder: Path, *how: str) -> Any:
         folders.append(folder)
-        return load(tmp_path / "other" if len(folders) == 2 else folder, device, quantization)
+        return load(tmp_path / "other" if len(folders) == 2 else folder, *how)
 
-    monkeypatch.setattr(train_dpo, "load_model", load_another_reference)
+    monkeypatch.setattr("trainer.train_dpo.training.load_model", load_another_reference)
     trained = train(make_dataset(), "--reference", "model")
     assert len(folders) == 2
-    assert trained.code == train_dpo.CHECK_FAILED
+    assert trained.code == CHECK_FAILED
     assert "policy and reference differ before training" in trained.stderr
     assert [log["step"] for log in trained.metrics] == [1]
     assert not (trained.output / "adapter").exists()
@@ -231,7 +235,7 @@ def test_loss_that_is_not_a_number_ends_the_training(
     make_trainer: Callable[..., Any],
 ) -> None:
     trained = train(make_dataset(), *BOUNDLESS)
-    assert trained.code == train_dpo.NOT_A_NUMBER
+    assert trained.code == NOT_A_NUMBER
     assert "loss is not a number: lower --learning-rate" in trained.stderr
     assert trained.losses[1:] == [None]
     assert not (trained.output / "adapter").exists()
@@ -252,9 +256,9 @@ def test_memory_that_runs_out_on_the_gpu_has_its_code(
     def run_out(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(train_dpo, "make_trainer", run_out)
+    monkeypatch.setattr("trainer.train_dpo.command.make_trainer", run_out)
     trained = train(make_dataset())
-    assert trained.code == train_dpo.GPU_MEMORY
+    assert trained.code == GPU_MEMORY
     assert "lower --max-length" in trained.stderr
 
 
@@ -271,7 +275,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_gpu")
 def test_gpu_that_is_not_there_is_refused(make_dataset: MakeDataset, train: Train) -> None:
     trained = train(make_dataset(), "--device", "cuda")
-    assert trained.code == train_dpo.NO_GPU
+    assert trained.code == NO_GPU
     assert "no GPU is visible" in trained.stderr
     assert "--device cpu" in trained.stderr
 
@@ -280,19 +284,36 @@ def test_gpu_that_is_not_there_is_refused(make_dataset: MakeDataset, train: Trai
 def test_without_a_gpu_the_cpu_is_named(arguments: Callable[..., Namespace]) -> None:
     from trl import DPOConfig
 
-    assert train_dpo.pick_device("auto") == "cpu"
-    config = train_dpo.training_config(arguments(), "cpu", 100)
+    assert pick_device("auto") == "cpu"
+    config = training_config(arguments(), "cpu", 100)
     assert (config.use_cpu, config.bf16, config.gradient_checkpointing) == (True, False, False)
     with pytest.raises(ValueError, match="bf16"):
         DPOConfig(output_dir=config.output_dir)
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "bfloat16"),
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_f": True}, False)],
+)
+def test_cpu_computes_in_bfloat16_where_it_can(
+    arguments: Callable[..., Namespace],
+    monkeypatch: pytest.MonkeyPatch,
+    capabilities: dict[str, bool],
+    bfloat16: bool,
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert training_config(arguments("--precision", "auto"), "cpu", 100).bf16 is bfloat16
+    assert not training_config(arguments("--precision", "float32"), "cpu", 100).bf16
+
+
 def test_loss_is_dpos_own_or_with_the_chosen_sides_likelihood(
     arguments: Callable[..., Namespace],
 ) -> None:
-    pure = train_dpo.training_config(arguments(), "cpu", 100)
-    mixed = train_dpo.training_config(arguments("--sft-weight", 0.2), "cpu", 100)
-    assert (pure.loss_type, pure.loss_weights, pure.label_smoothing) == (["sigmoid"], None, 0)
+    pure = training_config(arguments(), "cpu", 100)
+    mixed = training_config(arguments("--sft-weight", 0.2), "cpu", 100)
+    assert (pure.loss_type, pure.loss_weights, pure.label_smoothing) == (["sigmoid"], [1.0], 0)
     assert (mixed.loss_type, mixed.loss_weights) == (["sigmoid", "sft"], [1.0, 0.2])
 
 
@@ -310,11 +331,14 @@ def test_smoothing_does_nothing_and_robust_has_no_bound(make_trainer: Callable[.
     assert min(robust) < -1
 
 
-def test_batches_are_drawn_at_random_and_not_by_length(
+def test_trl_itself_cannot_group_pairs_by_length(
     arguments: Callable[..., Namespace], make_trainer: Callable[..., Any]
 ) -> None:
-    config = train_dpo.training_config(arguments(), "cpu", 100)
-    assert config.train_sampling_strategy == "random"
+    one, several = (training_config(arguments("--batch-size", n), "cpu", 100) for n in (1, 2))
+    assert (one.train_sampling_strategy, several.train_sampling_strategy) == (
+        "random",
+        "sequential",
+    )
     uncured = make_trainer([pair(0)], train_sampling_strategy="group_by_length")
     with pytest.raises(ValueError, match="length"):
         uncured.train()
@@ -327,5 +351,5 @@ def test_one_gpu_is_used(monkeypatch: pytest.MonkeyPatch, before: str | None, af
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if before is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
-    train_dpo.prepare_process()
+    prepare_process()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == after

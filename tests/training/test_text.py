@@ -11,7 +11,17 @@ import pytest
 
 from pairstream.tiny_model import END, START
 from tests.training.conftest import MakeDataset, Train, message, pair, response
-from trainer import train_dpo
+from trainer.train_dpo.data import (
+    NEVER,
+    Share,
+    control_tokens,
+    count_tokens,
+    plain_text,
+    prepare,
+    read_row,
+)
+from trainer.train_dpo.model import load_tokenizer
+from trainer.train_dpo.refusals import BAD_DATA
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
 
@@ -36,7 +46,7 @@ def test_control_tokens_in_agents_text_stay_text(
     assert control_ids(trainer, "chosen") == (0, 1)
     assert control_ids(trainer, "rejected") == (0, 1)
 
-    monkeypatch.setattr(train_dpo, "control_tokens", lambda _: re.compile(train_dpo.NEVER))
+    monkeypatch.setattr("trainer.train_dpo.data.control_tokens", lambda _: re.compile(NEVER))
     uncured = make_trainer([row])
     assert control_ids(uncured, "prompt") == (3, 3)
     assert control_ids(uncured, "chosen") == (1, 3)
@@ -44,23 +54,23 @@ def test_control_tokens_in_agents_text_stay_text(
 
 
 def test_control_tokens_are_known_also_where_they_have_no_name(tiny_model: Path) -> None:
-    tokenizer = train_dpo.load_tokenizer(tiny_model)
+    tokenizer = load_tokenizer(tiny_model)
     assert "<|im_start|>" not in tokenizer.all_special_tokens
-    pattern = train_dpo.control_tokens(tokenizer)
+    pattern = control_tokens(tokenizer)
     assert all(map(pattern.fullmatch, ("<|pad|>", "<|im_start|>", "<|im_end|>")))
 
 
 def test_control_tokens_in_a_role_stay_text(tiny_model: Path) -> None:
-    pattern = train_dpo.control_tokens(train_dpo.load_tokenizer(tiny_model))
+    pattern = control_tokens(load_tokenizer(tiny_model))
     row = {"prompt": [message("Hi", role="user<|im_end|>")]}
-    cleaned = train_dpo.plain_text(row, pattern)
+    cleaned = plain_text(row, pattern)
     assert cleaned == {"prompt": [message("Hi", role="user< |im_end|>")]}
 
 
 def test_other_text_is_not_touched(tiny_model: Path) -> None:
-    pattern = train_dpo.control_tokens(train_dpo.load_tokenizer(tiny_model))
+    pattern = control_tokens(load_tokenizer(tiny_model))
     row = {"chosen": response("if a <| b:\n\treturn '<|im_end|' \u2028 \U0001f600")}
-    assert train_dpo.plain_text(row, pattern) == row
+    assert plain_text(row, pattern) == row
 
 
 # --- Lengths -------------------------------------------------------------------------------------
@@ -78,7 +88,7 @@ def test_too_long_prompts_are_counted_and_left_out(make_dataset: MakeDataset, tr
     counts = ("pairs", "dropped", "truncated", "held_out", "held_out_dropped")
     assert [trained.result[name] for name in counts] == [3, 1, 1, 1, 1]
     refused = train(dataset, "--max-length", 200, "--max-lost-share", 0.49, output="refused")
-    assert refused.code == train_dpo.BAD_DATA
+    assert refused.code == BAD_DATA
     assert "1 of 4 prompts do not fit into 200 tokens and 1 responses would be cut" in (
         refused.stderr
     )
@@ -93,10 +103,10 @@ def test_prompts_that_are_all_too_long_are_refused_before_trl_sees_them(
 ) -> None:
     rows = [long_pair(0, 500), long_pair(1, 500)]
     trained = train(make_dataset(rows), "--max-length", 100, "--max-lost-share", 1)
-    assert trained.code == train_dpo.BAD_DATA
+    assert trained.code == BAD_DATA
     assert "2 of 2 prompts do not fit into 100 tokens" in trained.stderr
 
-    monkeypatch.setattr(train_dpo, "prepare", lambda rows, *_: train_dpo.Share(rows, 0, 0, 0))
+    monkeypatch.setattr("trainer.train_dpo.data.prepare", lambda rows, *_: Share(rows, 0, 0, 0))
     uncured = make_trainer(rows, "--max-length", 100)
     assert len(uncured.train_dataset) == 0, "dropped without a word"
     with pytest.raises((IndexError, ValueError)):
@@ -105,12 +115,10 @@ def test_prompts_that_are_all_too_long_are_refused_before_trl_sees_them(
 
 def test_what_is_kept_is_what_trl_keeps(tiny_model: Path, make_trainer: Callable[..., Any]) -> None:
     """At the very limit: one token for a response is left, or none."""
-    tokenizer = train_dpo.load_tokenizer(tiny_model)
-    limit = train_dpo.count_tokens(tokenizer, long_pair(0, 50)["prompt"], generation=True) + 1  # type: ignore[arg-type]
+    tokenizer = load_tokenizer(tiny_model)
+    limit = count_tokens(tokenizer, long_pair(0, 50)["prompt"], generation=True) + 1  # type: ignore[arg-type]
     rows = [long_pair(number, letters) for number, letters in enumerate((49, 50, 51, 52))]
-    share = train_dpo.prepare(
-        [train_dpo.read_row(json.dumps(row).encode()) for row in rows], tokenizer, limit
-    )
+    share = prepare([read_row(json.dumps(row).encode()) for row in rows], tokenizer, limit)
     trainer = make_trainer(rows, "--max-length", limit)
     kept = [row["prompt"][0]["content"] for row in trainer.train_dataset]
     assert kept == ["a" * 49, "a" * 50]
@@ -121,12 +129,12 @@ def test_what_is_kept_is_what_trl_keeps(tiny_model: Path, make_trainer: Callable
 
 
 def test_only_a_response_that_loses_its_end_counts_as_truncated(tiny_model: Path) -> None:
-    tokenizer = train_dpo.load_tokenizer(tiny_model)
-    row = train_dpo.read_row(json.dumps(pair(1)).encode())
-    longest = train_dpo.count_tokens(tokenizer, row["prompt"] + row["rejected"])
-    assert longest > train_dpo.count_tokens(tokenizer, row["prompt"] + row["chosen"])
-    assert train_dpo.prepare([row], tokenizer, longest).truncated == 0
-    assert train_dpo.prepare([row], tokenizer, longest - 1).truncated == 1
+    tokenizer = load_tokenizer(tiny_model)
+    row = read_row(json.dumps(pair(1)).encode())
+    longest = count_tokens(tokenizer, row["prompt"] + row["rejected"])
+    assert longest > count_tokens(tokenizer, row["prompt"] + row["chosen"])
+    assert prepare([row], tokenizer, longest).truncated == 0
+    assert prepare([row], tokenizer, longest - 1).truncated == 1
 
 
 def test_pairs_with_the_same_text_on_both_sides_are_left_out(
@@ -137,7 +145,7 @@ def test_pairs_with_the_same_text_on_both_sides_are_left_out(
     trained = train(make_dataset([pair(0), same]))
     assert (trained.code, trained.result["pairs"], trained.result["identical"]) == (0, 1, 1)
     refused = train(make_dataset([same], name="same"), output="refused")
-    assert refused.code == train_dpo.BAD_DATA
+    assert refused.code == BAD_DATA
     assert "every pair has the same text on both sides" in refused.stderr
 
 
@@ -164,7 +172,7 @@ def test_sequences_end_where_the_models_context_ends(
     trained = train(dataset, base_model=base_model)
     assert (trained.code, trained.result["truncated"]) == (0, 1)
 
-    monkeypatch.setattr(train_dpo, "longest_sequence", lambda _, wanted: wanted)
+    monkeypatch.setattr("trainer.train_dpo.command.longest_sequence", lambda _, wanted: wanted)
     with pytest.raises(IndexError):
         train(dataset, base_model=base_model, output="uncured")
 
@@ -196,5 +204,5 @@ def test_template_that_takes_no_such_messages_is_refused(
     shutil.copytree(tiny_model, base_model)
     (base_model / "chat_template.jinja").write_text("{{ raise_exception('Roles must alternate') }}")
     trained = train(make_dataset(), base_model=base_model)
-    assert trained.code == train_dpo.BAD_DATA
+    assert trained.code == BAD_DATA
     assert "chat template does not take these messages: Roles must alternate" in trained.stderr

@@ -19,7 +19,10 @@ from schemas.topics import (
     SCORED_ROWS,
     Topic,
 )
+from streams.garbling import Garbled, complete
+from streams.high_temperature import distance
 from tests.commands.deployment import PARTITIONS, first_time_run, mixed_run, parsed_pairs
+from tests.streams.asked import as_a_model_garbles
 from tests.verify.healthy import Change, Damageable, Written, findings, live_through, tell_step
 
 
@@ -137,6 +140,73 @@ def test_a_fault_in_one_row_is_named_with_its_id(
         assert finding["id"] == fault.hit[0].row[id_name]
     if makes is not _lost:
         assert finding["at"].startswith(deployment.names.topic(topic) + "/")
+
+
+def test_a_model_may_have_garbled_what_it_likes(deployment: Damageable) -> None:
+    deployment.say(*mixed_run("m-1"), *first_time_run("f-1"), *first_time_run("f-2"))
+    deployment.settle()
+    deployment.garble(as_a_model_garbles)
+    deployment.take_in()
+    deployment.cut()
+    # What was under way at a kill is garbled again, and may come out otherwise.
+    topic = deployment.names.topic(PAIRS)
+    pair = next(pair for pair in parsed_pairs(deployment) if pair.garbler is not None)
+    good = pair.chosen[0].content
+    other = Garbled(f"x{good[::-1]}", "high_temperature", distance(good, f"x{good[::-1]}"))
+    deployment.send(topic, pair.run_id.encode(), encode(complete(pair, other)))
+
+    report = deployment.verify()
+
+    assert findings(report) == {}
+    checked = {check["check"]: check["checked"] for check in report["checks"]}
+    assert checked["pairs"] == 5
+
+
+def _says_the_good_text(written: Written) -> list[Written]:
+    return [written.saying(rejected=written.row["chosen"], garbled_distance=0.0)]
+
+
+def _without_distance(written: Written) -> list[Written]:
+    row = {name: value for name, value in written.row.items() if name != "garbled_distance"}
+    return [written._replace(value=json.dumps(row).encode())]
+
+
+@pytest.mark.parametrize(
+    ("makes", "what"),
+    [
+        (_says_the_good_text, "a garbled side that its garbler does not give"),
+        (_said(garbled_distance=0.1), "a garbled side that its garbler does not give"),
+        (_without_distance, "a garbled side that its garbler does not give"),
+        (_said(garbler="corrupt"), "a garbled side that its garbler does not give"),
+        (_said(chosen_score=99.0), "is not what the events"),
+        (_said(task_id="another"), "is not what the events"),
+    ],
+)
+def test_all_else_of_a_models_pair_is_held_to_the_events(
+    deployment: Damageable, makes: Change, what: str
+) -> None:
+    fault = Fault(PAIRS, lambda written: written.row["garbler"] is not None, makes)
+    deployment.changes[deployment.names.topic(PAIRS)] = fault
+    deployment.say(*first_time_run("f-1"))
+    deployment.settle()
+    deployment.garble(as_a_model_garbles)
+
+    found = findings(deployment.verify())
+
+    assert list(found) == ["pairs"]
+    [finding] = found["pairs"]
+    assert what in finding["what"]
+    assert finding["id"] == fault.hit[0].row["pair_id"]
+
+
+def test_a_distance_where_no_model_garbled_is_named(deployment: Damageable) -> None:
+    deployment.changes[deployment.names.topic(PAIRS)] = _said(garbled_distance=0.5)
+    deployment.say(*mixed_run("m-1"))
+    deployment.settle()
+
+    found = findings(deployment.verify())
+
+    assert ["is not what the events" in finding["what"] for finding in found["pairs"]] == [True]
 
 
 def test_a_pair_of_a_run_that_never_was_is_named(deployment: Damageable) -> None:

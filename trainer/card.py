@@ -1,0 +1,141 @@
+"""The model card: the whole history of a model, for those who find it without us. Pure but for
+`write_card`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from schemas.crash_points import crash_point
+from trainer.datasets import DatasetManifest, file_sha256
+from trainer.layout import write_durably
+from trainer.training_manifest import CARD, PLOTS, TrainingManifest
+
+PICTURE = f"{PLOTS}/training.svg"
+
+USE = """\
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained({base})
+model = PeftModel.from_pretrained(base, "adapter")
+tokenizer = AutoTokenizer.from_pretrained("adapter")
+```
+"""
+
+MEASURED = (
+    ("preference accuracy", ("accuracy",)),
+    ("margin of summed log-probabilities", ("margin",)),
+    ("log-probability per token of the chosen side", ("chosen_logps",)),
+    ("tokens in a response of its own", ("generations", "mean_tokens")),
+    ("share of repeated runs of 4 tokens", ("generations", "repetition")),
+    ("share of responses with control tokens", ("generations", "special_tokens")),
+    ("share of empty responses", ("generations", "empty")),
+)
+
+
+def write_card(
+    folder: Path, manifest: TrainingManifest, dataset: DatasetManifest
+) -> TrainingManifest:
+    """Write it beside the model; returns the manifest that knows it too."""
+    write_durably(folder / CARD, model_card(manifest, dataset).encode())
+    crash_point("training.card")
+    files = {**manifest.files, CARD: file_sha256(folder / CARD)}
+    return msgspec.structs.replace(manifest, files=dict(sorted(files.items())))
+
+
+def model_card(manifest: TrainingManifest, dataset: DatasetManifest) -> str:
+    figures: Mapping[str, Any] = manifest.figures or {}
+    base = figures.get("base_model", manifest.base_model)
+    parts = [
+        _front_matter(base),
+        f"# {manifest.training_id}\n",
+        f"A LoRA adapter for {_code(base)}, trained by DPO on preference pairs from the runs of "
+        "live agents.\n",
+        "## Data\n",
+        _table(["what", "value"], _data(manifest, dataset, figures)),
+        "## Before and after\n",
+        _before_and_after(figures.get("gate")),
+        f"![loss, margin, accuracy and log-probabilities by step]({PICTURE})\n"
+        if PICTURE in manifest.files
+        else "",
+        "## Recipe\n",
+        _table(["setting", "value"], sorted(figures.get("arguments", {}).items())),
+        "## Made with\n",
+        _table(["what", "value"], _made_with(manifest, figures)),
+        "## Use\n",
+        USE.format(base=json.dumps(base)),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _front_matter(base: object) -> str:
+    return (
+        f"---\nbase_model: {json.dumps(base)}\nlibrary_name: peft\n"
+        "pipeline_tag: text-generation\ntags:\n- dpo\n- lora\n- pairstream\n---\n"
+    )
+
+
+def _data(
+    manifest: TrainingManifest, dataset: DatasetManifest, figures: Mapping[str, Any]
+) -> list[tuple[str, object]]:
+    offsets = (f"{place}: {each.from_} to {each.to}" for place, each in dataset.offsets.items())
+    counts = ("pairs", "held_out", "identical", "dropped", "truncated")
+    return [
+        ("dataset", dataset.name),
+        ("its parent", dataset.parent),
+        *((f"SHA-256 of {name}", digest) for name, digest in manifest.dataset_sha256.items()),
+        ("runs", dataset.runs),
+        ("pairs by rule", ", ".join(f"{rule}: {n}" for rule, n in sorted(dataset.rules.items()))),
+        ("topic", dataset.source.topic),
+        ("offsets", ", ".join(offsets)),
+        *((name, figures[name]) for name in counts if name in figures),
+    ]
+
+
+def _before_and_after(gate: Mapping[str, Any] | None) -> str:
+    if not gate or not gate.get("pairs"):
+        return "No pairs were held out: nothing was measured.\n"
+    lines = [
+        (name, _at(gate["base"], path), _at(gate["candidate"], path)) for name, path in MEASURED
+    ]
+    return f"On {gate['pairs']} pairs that were held out.\n\n" + _table(
+        ["figure", "before", "after"], lines
+    )
+
+
+def _at(figures: Any, path: tuple[str, ...]) -> object:
+    for key in path:
+        figures = figures[key]
+    return f"{figures:.4g}"
+
+
+def _made_with(manifest: TrainingManifest, figures: Mapping[str, Any]) -> list[tuple[str, object]]:
+    previous = manifest.previous
+    return [
+        ("gate", manifest.gate.word if manifest.gate else "none"),
+        ("previous round", f"{previous.training_id} ({previous.how})" if previous else "none"),
+        ("started", manifest.started_at.isoformat(timespec="seconds")),
+        ("finished", manifest.finished_at.isoformat(timespec="seconds")),
+        ("launcher", manifest.launcher),
+        ("image", manifest.image),
+        ("image tag", manifest.image_tag),
+        ("device", figures.get("device")),
+        ("precision", figures.get("precision")),
+        *sorted(figures.get("versions", {}).items()),
+    ]
+
+
+def _table(header: list[str], lines: list[Any]) -> str:
+    rows = [header, ["---"] * len(header), *([line[0], *map(_code, line[1:])] for line in lines)]
+    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
+
+
+def _code(value: object) -> str:
+    """As code, in one cell, whatever a name holds."""
+    text = "none" if value is None else str(value)
+    return "`" + text.replace("`", "'").replace("|", "/").replace("\n", " ") + "`"

@@ -1,0 +1,140 @@
+"""The way through: from the flags to the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import resource
+import sys
+import time
+from typing import Any, NoReturn
+
+from .arguments import parse_arguments
+from .data import prepare, read_dataset, refuse_great_loss
+from .evaluation import adapter_weights, gate_figures
+from .files import finite, save_adapter, write_result
+from .model import count_parameters, load_tokenizer, longest_sequence, pick_device
+from .plots import draw
+from .recorder import is_saturated, steps_of
+from .refusals import GPU_MEMORY, WRONG_USAGE, Refused
+from .rounds import join
+from .stop import Stop
+from .training import make_trainer, train_to_the_end, training_config
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    args = parse_arguments(arguments)
+    prepare_process()
+    try:
+        run(args)
+    except Refused as refused:
+        sys.stderr.write(f"train_dpo: {refused}\n")
+        sys.exit(refused.code)
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        sys.stderr.write("train_dpo: the GPU's memory ran out: lower --max-length\n")
+        sys.exit(GPU_MEMORY)
+    sys.exit(0)
+
+
+def prepare_process() -> None:
+    """What must stand before the libraries are imported, which read it then."""
+    for name in (
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+        "HF_HUB_DISABLE_TELEMETRY",
+        "HF_HUB_DISABLE_PROGRESS_BARS",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS",
+    ):
+        os.environ[name] = "1"
+    # TRL would spread over all GPUs in sight, in a way that 4-bit layers do not survive.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
+    os.umask(0o022)  # whoever archives the output may be another user
+
+
+def run(args: argparse.Namespace) -> None:
+    started = time.monotonic()
+    stop = Stop()
+    args.output.mkdir(parents=True, exist_ok=True)
+    train_rows, held_out_rows, hashes = read_dataset(args.dataset)
+    device = pick_device(args.device)
+    tokenizer = load_tokenizer(args.base_model)
+    max_length = longest_sequence(args.base_model, args.max_length)
+    train = prepare(train_rows, tokenizer, max_length)
+    held_out = prepare(held_out_rows, tokenizer, max_length)
+    refuse_great_loss(train, max_length, args.max_lost_share)
+    print(f"training on {device}: {len(train.rows)} pairs, {len(held_out.rows)} held out")
+
+    set_up_reports(args)
+    config = training_config(args, device, max_length)
+    trainer = make_trainer(args, config, device, tokenizer, train.rows, held_out.rows)
+    initial = adapter_weights(trainer.model)
+    train_to_the_end(trainer, args, stop)
+    evaluation = finite(trainer.evaluate()) if held_out.rows else None
+    gate = gate_figures(trainer, initial)
+    name = args.base_model_name or args.base_model.name
+    save_adapter(trainer, args.output / "adapter", name)
+    if args.merge_first:
+        join(args.merge_first, args.output / "adapter")
+    draw(trainer.state.log_history, args.output / "plots")
+    write_result(
+        args.output,
+        {
+            "dataset_sha256": hashes,
+            "base_model": name,
+            "device": device,
+            "arguments": vars(args),
+            "versions": versions(),
+            "pairs": len(train.rows),
+            "identical": train.identical,
+            "dropped": train.dropped,
+            "truncated": train.truncated,
+            "held_out": len(held_out.rows),
+            "held_out_dropped": held_out.dropped,
+            **figures(trainer),
+            "evaluation": evaluation,
+            "gate": finite(gate),
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "seconds": round(time.monotonic() - started, 1),
+        },
+    )
+    print("done")
+
+
+def set_up_reports(args: argparse.Namespace) -> None:
+    """TensorBoard's and Trackio's files go into the output. Raises: Refused."""
+    if args.report_to == "none":
+        return
+    if importlib.util.find_spec(args.report_to) is None:
+        raise Refused(
+            WRONG_USAGE,
+            f"--report-to {args.report_to}: the package is not in this environment: install it "
+            "there, or report to none",
+        )
+    os.environ["TENSORBOARD_LOGGING_DIR"] = os.environ["TRACKIO_DIR"] = str(args.output / "logs")
+
+
+def figures(trainer: Any) -> dict[str, Any]:
+    steps = steps_of(trainer.state)
+    return {
+        "precision": "bfloat16" if trainer.args.bf16 else "float32",
+        "precomputed_reference": bool(trainer.precompute_ref_logps),
+        "parameters": count_parameters(trainer.model),
+        "adapted_layers": sorted(trainer.model.peft_config["default"].target_modules),
+        "first_loss": steps[0]["loss"],
+        "first_margin": steps[0]["rewards/margins"],
+        "last": finite(steps[-1]),
+        "saturated": is_saturated(steps),
+        "stopped_early": trainer.state.global_step < trainer.state.max_steps,
+    }
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    packages = ("torch", "trl", "transformers", "peft", "bitsandbytes", "datasets", "accelerate")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

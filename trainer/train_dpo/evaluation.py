@@ -1,0 +1,172 @@
+"""What the gate judges by: the trained model beside what it started from, on held-out pairs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from statistics import fmean
+from typing import Any
+
+# Enough to tell, few enough to take little of the training's time.
+MOST_PAIRS, MOST_PROMPTS, NEW_TOKENS = 200, 8, 64
+
+GRAM = 4  # tokens in a row, which a model that has lost its way repeats
+
+Weights = dict[str, Any]
+Figures = dict[str, Any]
+
+
+def adapter_weights(model: Any) -> Weights:
+    """A copy of what is trained."""
+    return {
+        name: parameter.detach().cpu().clone()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def gate_figures(trainer: Any, initial: Weights) -> Figures:
+    moved = how_far(initial, adapter_weights(trainer.model))
+    held_out = trainer.eval_dataset
+    if held_out is None:
+        return {"pairs": 0, "moved": moved}
+    held_out = held_out.select(range(min(MOST_PAIRS, len(held_out))))
+    trainer.model.eval()
+    with as_it_started(trainer.model):
+        base = measure(trainer, held_out)
+    return {
+        "pairs": len(held_out),
+        "base": base,
+        "candidate": measure(trainer, held_out),
+        "moved": moved,
+    }
+
+
+def how_far(initial: Weights, trained: Weights) -> Figures:
+    """The share of the adapter's matrices that changed, and the largest change of a number."""
+    changes = [float((trained[name] - before).abs().max()) for name, before in initial.items()]
+    return {
+        "share": sum(change > 0 for change in changes) / len(changes),
+        "largest_change": max(changes),
+    }
+
+
+@contextlib.contextmanager
+def as_it_started(model: Any) -> Iterator[None]:
+    """Without the adapter, or with the one that it went on from."""
+    if "ref" not in model.peft_config:
+        with model.disable_adapter():
+            yield
+        return
+    model.base_model.set_adapter("ref", inference_mode=True)
+    yield
+    model.base_model.set_adapter("default")
+
+
+def measure(trainer: Any, held_out: Any) -> Figures:
+    """Of the model as it is now."""
+    sides = [side for batch in batches(trainer, held_out) for side in likelihoods(trainer, batch)]
+    differences = [chosen - rejected for (chosen, _), (rejected, _) in sides]
+    return {
+        "accuracy": fmean(difference > 0 for difference in differences),
+        "margin": fmean(differences),
+        "chosen_logps": fmean(total / max(tokens, 1) for (total, tokens), _ in sides),
+        "generations": generations(trainer, held_out),
+    }
+
+
+def batches(trainer: Any, rows: Any) -> Any:
+    from torch.utils.data import DataLoader
+
+    size = trainer.args.per_device_eval_batch_size
+    return DataLoader(rows, batch_size=size, collate_fn=trainer.data_collator)
+
+
+Side = tuple[float, int]  # the summed log-probability of a response, and its tokens
+
+
+def likelihoods(trainer: Any, batch: Any) -> list[tuple[Side, Side]]:
+    """Of the chosen and the rejected response of each pair."""
+    import torch
+
+    batch = {key: value.to(trainer.args.device) for key, value in batch.items()}
+    ids, of_response = batch["input_ids"][:, 1:], batch["completion_mask"][:, 1:].bool()
+    with torch.no_grad():
+        output = trainer.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+        )
+        logits = output.logits[:, :-1][of_response].float()
+        picked = logits.gather(-1, ids[of_response].unsqueeze(-1)).squeeze(-1)
+        each = torch.zeros(ids.shape, device=ids.device)
+        each[of_response] = picked - logits.logsumexp(dim=-1)
+    totals = list(zip(each.sum(dim=1).tolist(), of_response.sum(dim=1).tolist(), strict=True))
+    half = len(totals) // 2
+    return list(zip(totals[:half], totals[half:], strict=True))
+
+
+def generations(trainer: Any, held_out: Any) -> Figures:
+    """What it writes by itself to some held-out prompts, the likeliest token each time."""
+    prompts = list(dict.fromkeys(map(tuple, held_out["prompt_ids"])))[:MOST_PROMPTS]
+    tokenizer = trainer.processing_class
+    responses = generate(trainer, [list(prompt) for prompt in prompts])
+    special = {*tokenizer.all_special_ids}
+    special |= {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    empty = [not tokenizer.decode(each, skip_special_tokens=True).strip() for each in responses]
+    return {
+        "prompts": len(responses),
+        "mean_tokens": fmean(map(len, responses)),
+        "repetition": repetition(responses),
+        "special_tokens": fmean(not special.isdisjoint(each) for each in responses),
+        "empty": fmean(empty),
+    }
+
+
+def generate(trainer: Any, prompts: list[list[int]]) -> list[list[int]]:
+    """New tokens after each prompt, up to the end that the model set."""
+    import torch
+
+    model, tokenizer = trainer.model, trainer.processing_class
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    room = max(1, context - NEW_TOKENS) if context else None
+    prompts = [prompt[-room:] if room else prompt for prompt in prompts]
+    longest = max(map(len, prompts))
+    pad = tokenizer.pad_token_id
+    rows = [[pad] * (longest - len(prompt)) + prompt for prompt in prompts]
+    masks = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    ends = ends_of_a_message(model, tokenizer)
+    with torch.no_grad():
+        written = model.generate(
+            input_ids=torch.tensor(rows, device=trainer.args.device),
+            attention_mask=torch.tensor(masks, device=trainer.args.device),
+            do_sample=False,
+            num_beams=1,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            max_new_tokens=NEW_TOKENS,
+            use_cache=True,
+            pad_token_id=pad,
+            eos_token_id=sorted(ends),
+        )
+    return [until(ends, row[longest:]) for row in written.tolist()]
+
+
+def ends_of_a_message(model: Any, tokenizer: Any) -> set[int]:
+    configured = model.generation_config.eos_token_id
+    several = configured if isinstance(configured, list) else [configured]
+    return {end for end in (*several, tokenizer.eos_token_id) if end is not None}
+
+
+def until(ends: set[int], tokens: list[int]) -> list[int]:
+    end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokens[:end]
+
+
+def repetition(responses: list[list[int]]) -> float:
+    """The share of runs of four tokens that their response holds already."""
+    grams = [
+        [tuple(each[start : start + GRAM]) for start in range(len(each) - GRAM + 1)]
+        for each in responses
+    ]
+    total = sum(map(len, grams))
+    return 1 - sum(len(set(each)) for each in grams) / total if total else 0.0

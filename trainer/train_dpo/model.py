@@ -1,0 +1,149 @@
+"""The base model, its tokenizer and its layers."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .refusals import BAD_DATA, NO_GPU, Refused
+
+# Templates emit the end of a message themselves: TRL appends none to chat messages.
+FALLBACK_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] + ':\\n' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:\\n' }}{% endif %}"
+)
+
+
+def pick_device(wanted: str) -> str:
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise Refused(
+            NO_GPU,
+            "no GPU is visible: install the NVIDIA driver and container toolkit, or train with "
+            "--device cpu",
+        )
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+@contextlib.contextmanager
+def refusing_bad_model(folder: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        raise Refused(
+            BAD_DATA, f"{folder} does not load as a causal language model: {error}"
+        ) from error
+
+
+def load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    if not (folder / "config.json").is_file():
+        raise Refused(BAD_DATA, f"{folder} is no transformers model: no config.json")
+    with refusing_bad_model(folder):
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = FALLBACK_TEMPLATE
+    return tokenizer
+
+
+def longest_sequence(folder: Path, wanted: int) -> int:
+    """What is wanted, or the model's context where that is shorter."""
+    from transformers import AutoConfig
+
+    with refusing_bad_model(folder):
+        config = AutoConfig.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return min(wanted, context or wanted)
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the hardware computes in it, and does not only imitate it."""
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def load_model(folder: Path, device: str, quantization: str, weights: str = "float32") -> Any:
+    """The base model in 4 bits (NF4, double quantised) or in `weights`."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    compute = torch.bfloat16 if weights == "bfloat16" else torch.float32
+    four_bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+    with refusing_bad_model(folder):
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=compute,
+            device_map={"": device},
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,  # weights in a pickle could run code
+            quantization_config=four_bits if quantization == "nf4" else None,
+        )
+    keep_weights_differentiable(model)
+    return model
+
+
+def keep_weights_differentiable(model: Any) -> None:
+    """Forbid bitsandbytes the packing that it does on CPUs with AVX512-BF16 at the first forward
+    pass in evaluation: the packed kernel passes no gradient on.
+    """
+    import bitsandbytes
+
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def adaptable_layers(model: Any) -> list[str]:
+    """Last name parts of the linear layers, without the output embedding: PEFT's `all-linear`."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    output = model.get_output_embeddings()
+    return sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not output
+        }
+    )
+
+
+def count_parameters(model: Any) -> dict[str, int]:
+    """`total`, `trainable` and `quantized`; a 4-bit weight counts as what it stands for."""
+    from bitsandbytes.nn import Params4bit
+
+    total = trainable = quantized = 0
+    for parameter in model.parameters():
+        count = parameter.numel()
+        if isinstance(parameter, Params4bit):
+            count = math.prod(parameter.quant_state.shape)
+            quantized += count
+        total += count
+        trainable += count if parameter.requires_grad else 0
+    return {"total": total, "trainable": trainable, "quantized": quantized}
