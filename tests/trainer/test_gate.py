@@ -206,6 +206,7 @@ def test_a_further_check_can_only_turn_a_candidate_down() -> None:
 
     assert passed.and_also(yes).passed
     assert failed(passed.and_also(no)) == ["command"]
+    assert not refused.and_also(yes).passed
     assert failed(refused.and_also(yes)) == ["margin"]
     assert passed.and_also(no).told == "command: because"
 
