@@ -70,6 +70,7 @@ def test_the_pages_are_there() -> None:
         "guarantees",
         "operations",
         "runbook",
+        "settings",
         "training",
     } <= names
 
@@ -345,7 +346,7 @@ def test_topics_are_those_of_the_code() -> None:
 
 
 def test_settings_are_those_of_the_code() -> None:
-    assert settings_table() in page("operations"), f"it should hold:\n{settings_table()}"
+    assert settings_table() in page("settings"), f"it should hold:\n{settings_table()}"
 
 
 def test_every_class_of_settings_has_a_reader() -> None:
