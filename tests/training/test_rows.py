@@ -12,7 +12,7 @@ from streams.partition import Partition
 from tests.streams.asked import as_a_model_garbles
 from trainer.cut import write_content
 from trainer.selection import CutSettings
-from trainer.train_dpo import read_rows
+from trainer.train_dpo.data import read_rows
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
 
