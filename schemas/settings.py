@@ -163,6 +163,13 @@ class WorkerSettings(GarblingSettings, frozen=True, kw_only=True):
         float,
         Meta(ge=1, le=1800, description="Silence after which the group gives a worker up."),
     ] = 15.0
+    group_instance_id: Annotated[
+        Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,200}\Z")] | None,
+        Meta(
+            description="A name of this worker alone that outlives it: started again within its "
+            "session it has its partitions at once, and none moves.",
+        ),
+    ] = None
     batch_records: Annotated[
         int, Meta(ge=1, le=100_000, description="Records that are folded as one batch at most.")
     ] = 2000

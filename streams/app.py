@@ -260,6 +260,7 @@ def _faust_app(
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,
         broker_max_poll_records=settings.batch_records,
+        consumer_group_instance_id=settings.group_instance_id,
         broker_session_timeout=settings.session_timeout_seconds,
         broker_heartbeat_interval=settings.session_timeout_seconds / 5,
         broker_request_timeout=max(30.0, settings.session_timeout_seconds + 5),

@@ -239,3 +239,19 @@ def _add_partitions(deployment: Deployment) -> None:
     admin = AdminClient(connection(deployment.settings))
     for made in admin.create_partitions([NewPartitions(_events(deployment), 6)]).values():
         made.result()
+
+
+def test_a_named_worker_that_was_killed_has_its_partitions_again_within_its_session(
+    deployment: Deployment,
+) -> None:
+    """A session is longer than anything is waited for here."""
+    settings = {"group_instance_id": "worker-0", "session_timeout_seconds": "600"}
+    deployment.send(runs(0, 3))
+    with deployment.running("worker", **settings) as worker:
+        await_settled(deployment, worker, 3)
+        worker.kill()
+    deployment.send(runs(3, 3))
+
+    with deployment.running("worker", **settings) as successor:
+        await_settled(deployment, successor, 6)
+        assert successor.stop() == 0, successor.log
