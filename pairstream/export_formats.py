@@ -37,6 +37,7 @@ COLUMNS = {
     "chosen_score": "float64", "rejected_score": "float64",
     "chosen_attempt": "int64", "rejected_attempt": "int64",
     "garbler": "string", "agent_id": "string", "task_id": "string", "policy_id": "string",
+    "garbled_distance": "float64",
 }  # fmt: skip
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))

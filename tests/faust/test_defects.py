@@ -14,6 +14,8 @@ FOUND = {*(f"L{number}" for number in range(1, 12)), "D0", "D1"}
 
 # What the cures need besides, and stock Faust has no part in.
 ONLY_OURS = {
+    "tests/faust/test_acknowledging.py::test_"
+    "a_slow_topics_batches_are_smaller_and_nothing_waits_for_them",
     "tests/faust/test_group_coordinator.py::test_coordinator_that_knows_is_believed",
 }
 

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from pairstream.__main__ import cli
+from pairstream.export_formats import COLUMNS
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import publish
 from trainer.layout import DataDir
@@ -37,7 +38,9 @@ def export(data: DataDir, tmp_path: Path) -> Callable[[str], Path]:
 
 
 def rows_of(data: DataDir, name: str) -> list[Any]:
-    return [json.loads(row) for row in (data.datasets / NAME / name).read_bytes().splitlines()]
+    """With every column: a table has it also where a line has no such field."""
+    lines = (data.datasets / NAME / name).read_bytes().splitlines()
+    return [dict.fromkeys(COLUMNS) | json.loads(line) for line in lines]
 
 
 def test_a_hub_folder_loads_with_both_splits_and_every_column(
