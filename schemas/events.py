@@ -34,14 +34,15 @@ Fault = Annotated[
 ]
 
 
-class Message(Struct, frozen=True):
+# Nothing here forms cycles, so the collector need not look at it (`gc=False`).
+class Message(Struct, frozen=True, gc=False):
     """One chat message."""
 
     role: str
     content: str
 
 
-class Prompts(Struct, frozen=True):
+class Prompts(Struct, frozen=True, gc=False):
     """The four parts of the full prompt, joined in this order."""
 
     system_plist: list[Message]
@@ -59,7 +60,7 @@ class Prompts(Struct, frozen=True):
         )
 
 
-class RunStarted(Struct, tag_field="type", tag="run.started", frozen=True):
+class RunStarted(Struct, tag_field="type", tag="run.started", frozen=True, gc=False):
     """An agent began to work on a task."""
 
     run_id: RunId
@@ -72,7 +73,7 @@ class RunStarted(Struct, tag_field="type", tag="run.started", frozen=True):
     event_id: str | None = None
 
 
-class StrategyProposed(Struct, tag_field="type", tag="strategy.proposed", frozen=True):
+class StrategyProposed(Struct, tag_field="type", tag="strategy.proposed", frozen=True, gc=False):
     """The agent proposed a plan; its own prompts, if any, stand for it instead of the run's."""
 
     run_id: RunId
@@ -84,7 +85,7 @@ class StrategyProposed(Struct, tag_field="type", tag="strategy.proposed", frozen
     event_id: str | None = None
 
 
-class CodeAttempted(Struct, tag_field="type", tag="code.attempted", frozen=True):
+class CodeAttempted(Struct, tag_field="type", tag="code.attempted", frozen=True, gc=False):
     """The agent wrote code for a strategy, and this is what happened to it."""
 
     run_id: RunId
@@ -115,7 +116,7 @@ class CodeAttempted(Struct, tag_field="type", tag="code.attempted", frozen=True)
         return self.compiled and self.ran and self.score > 0
 
 
-class RunFinished(Struct, tag_field="type", tag="run.finished", frozen=True):
+class RunFinished(Struct, tag_field="type", tag="run.finished", frozen=True, gc=False):
     """The agent is done: the run is settled."""
 
     run_id: RunId
@@ -123,7 +124,7 @@ class RunFinished(Struct, tag_field="type", tag="run.finished", frozen=True):
     event_id: str | None = None
 
 
-class RunExpired(Struct, tag_field="type", tag="run.expired", frozen=True):
+class RunExpired(Struct, tag_field="type", tag="run.expired", frozen=True, gc=False):
     """Written by the worker, not by agents: the run was silent for the run timeout.
 
     Settles the run only if no more than `events` of its events stand before it in the log: one

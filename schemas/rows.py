@@ -38,7 +38,7 @@ Distance = Annotated[
 ]
 
 
-class Pair(Struct, frozen=True, forbid_unknown_fields=True):
+class Pair(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A preference row as TRL takes it; prompt, chosen and rejected are chat messages.
 
     `garbled_distance` stands only in rows whose garbled side a model wrote: all others keep the
@@ -63,7 +63,7 @@ class Pair(Struct, frozen=True, forbid_unknown_fields=True):
     garbled_distance: Distance | UnsetType = UNSET
 
 
-class ScoredRow(Struct, frozen=True, forbid_unknown_fields=True):
+class ScoredRow(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One response with its score; `attempt` is null where the row stands for a whole strategy
     that never succeeded.
     """
@@ -81,7 +81,7 @@ class ScoredRow(Struct, frozen=True, forbid_unknown_fields=True):
     policy_id: str | None
 
 
-class Outcome(Struct, frozen=True, forbid_unknown_fields=True):
+class Outcome(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """How a run was settled and why; exactly one for each run that was seen.
 
     `attempts` counts the void ones too; `reason` is null when the run is `paired`. Of a run that
@@ -103,14 +103,14 @@ class Outcome(Struct, frozen=True, forbid_unknown_fields=True):
     policy_id: str | None
 
 
-class GarbleRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class GarbleRequest(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A pair whose rejected side is still to be made; `response` says what is to be garbled."""
 
     response: Literal["strategy", "code"]
     pair: Pair
 
 
-class TrainingStep(Struct, frozen=True, forbid_unknown_fields=True):
+class TrainingStep(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One step in the life of a training; `detail` is for people."""
 
     training_id: str

@@ -69,7 +69,7 @@ class Strategy:
         return bool(self.successes) and not self.failures
 
 
-class Settlement(Struct, frozen=True):
+class Settlement(Struct, frozen=True, gc=False):
     """All that one settled run gives, in an order that owes nothing to arrival."""
 
     outcome: Outcome
@@ -181,7 +181,7 @@ def _scored_row(
 # --- Pairs ---------------------------------------------------------------------------------------
 
 
-class Side(Struct, frozen=True):
+class Side(Struct, frozen=True, gc=False):
     """The chosen or rejected side of a pair."""
 
     text: str
@@ -189,7 +189,7 @@ class Side(Struct, frozen=True):
     score: float | None
 
 
-class Candidate(Struct, frozen=True):
+class Candidate(Struct, frozen=True, gc=False):
     """A pair before it has an id; `rejected` is None where it is to be garbled."""
 
     strategy_id: str

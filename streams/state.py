@@ -33,7 +33,7 @@ MIGRATE = (
 _MARKER_EVENTS = 65_536
 
 
-class Marker(msgspec.Struct, frozen=True, array_like=True):
+class Marker(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What remains of a settled run: enough to tell a redelivery from a late event."""
 
     settled_by: SettledBy
