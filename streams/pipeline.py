@@ -5,7 +5,6 @@ worker leaves behind is redone, never lost, and the redone rows have the same id
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -37,10 +36,11 @@ class Pipeline:
     ) -> None:
         self._producer = producer
         self._fence = fence
-        self._depth = depth
         self._owns = owns
-        self._in_flight: deque[InFlight] = deque()
-        self._changed = asyncio.Condition()
+        self._rows_sent = asyncio.Queue[InFlight]()
+        self._state_sent = asyncio.Queue[tuple[Batch, Delivery]]()
+        # For batches that follow the one in hand.
+        self._room = asyncio.Semaphore(depth - 1)
 
     async def feed(self, event: Batch, rows: Sequence[Record], state: Sequence[Record]) -> None:
         """Send a batch's rows; returns when there is room for the next batch."""
@@ -48,29 +48,34 @@ class Pipeline:
         crash_point("worker.before_rows")
         delivery = await self._producer.send(rows)
         crash_point("worker.rows_sent")
-        self._in_flight.append(InFlight(event, delivery, state))
-        async with self._changed:
-            self._changed.notify_all()
-            await self._changed.wait_for(lambda: len(self._in_flight) < self._depth)
+        self._rows_sent.put_nowait(InFlight(event, delivery, state))
+        await self._room.acquire()
 
     async def finish(self) -> None:
         """Take batches to their end, oldest first, for as long as the worker runs."""
-        while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: bool(self._in_flight))
-            await self._finish(self._in_flight[0])
-            self._in_flight.popleft()
-            async with self._changed:
-                self._changed.notify_all()
+        await asyncio.gather(self._write_states(), self._acknowledge())
 
-    async def _finish(self, batch: InFlight) -> None:
-        await batch.rows.done
-        crash_point("worker.rows_acknowledged")
-        self._fence.check()
-        if not self._owns(batch.event):
-            return  # Never acknowledged: whoever owns the partition now does it again.
-        written = await self._producer.send(batch.state)
-        crash_point("worker.state_sent")
-        await written.done
-        crash_point("worker.state_acknowledged")
-        batch.event.ack()
+    async def _write_states(self) -> None:
+        """Each behind its rows, without waiting for the state before it: small batches would wait
+        for one another's round trips.
+        """
+        while True:
+            batch = await self._rows_sent.get()
+            await batch.rows.done
+            crash_point("worker.rows_acknowledged")
+            self._fence.check()
+            if self._owns(batch.event):
+                written = await self._producer.send(batch.state)
+                crash_point("worker.state_sent")
+                self._state_sent.put_nowait((batch.event, written))
+            else:
+                # Never acknowledged: whoever owns the partition now does it again.
+                self._room.release()
+
+    async def _acknowledge(self) -> None:
+        while True:
+            event, written = await self._state_sent.get()
+            await written.done
+            crash_point("worker.state_acknowledged")
+            event.ack()
+            self._room.release()
