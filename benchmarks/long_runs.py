@@ -1,6 +1,6 @@
 """Row g: a few very long runs against many short ones with as many events.
 
-The short ones are interleaved, so that both kinds are open over as many events of the log.
+All of a kind are interleaved, so that none begins and ends within a batch.
 """
 
 from collections.abc import Iterator
@@ -37,9 +37,9 @@ def measure(bench: Bench) -> Measured:
 def events_of(kind: str, long: int) -> Iterator[Event]:
     """`LONG_RUNS` runs of `long` attempts, or as many attempts in runs of `SHORT`."""
     if kind == "long":
-        return interleave((one_run(f"long-{n:04d}", long) for n in range(LONG_RUNS)), 1)
-    width = max(1, long // SHORT)
-    return interleave((one_run(f"short-{n:03d}", SHORT) for n in range(LONG_RUNS * width)), width)
+        return interleave((one_run(f"long-{n:04d}", long) for n in range(LONG_RUNS)), LONG_RUNS)
+    runs = LONG_RUNS * max(1, long // SHORT)
+    return interleave((one_run(f"short-{n:03d}", SHORT) for n in range(runs)), runs)
 
 
 def _worker(bench: Bench, kind: str, long: int) -> Figures:

@@ -101,6 +101,7 @@ def _prepare(data: DataDir, index: Path, known: int, deployment: Deployment) -> 
     make_folder(path.parent)
     path.touch()
     shutil.copy(index, data.index)
+    shutil.copytree(index.with_suffix(".ids"), data.index.with_suffix(".ids"))
 
 
 def _trainer(deployment: Deployment, data: Path) -> tuple[float, int]:

@@ -26,6 +26,7 @@ SCRIPTS = ("train_dpo.", "supervise.")
 # Calls without which nothing is lost here, and why.
 NOT_NEEDED = {
     "image.write:make_folder": "each start lays the context out again until the script has ended",
+    "image.write:make_folder+": "the same, of the script's folder in it",
     "image.write:write_durably": "so it does; a file is replaced at once for those who read it",
     "intake.__init__:make_folder": "the first segment makes it safe again, before it has a name",
     "process_launcher._locked:make_folder": "makes the environment's folder, which pip can refill",
