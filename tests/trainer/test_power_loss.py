@@ -29,6 +29,8 @@ NOT_NEEDED = {
     "image.write:make_folder+": "the same, of the script's folder in it",
     "image.write:write_durably": "so it does; a file is replaced at once for those who read it",
     "intake.__init__:make_folder": "the first segment makes it safe again, before it has a name",
+    "known_ids._write:fsync": "needed where a pair comes again after the failure: none does here",
+    "known_ids._write:sync_folder": "a file that is gone is made anew from the table",
     "process_launcher._locked:make_folder": "makes the environment's folder, which pip can refill",
     "process_launcher.training_environment:sync": "needs an environment that pip takes minutes for",
     "training.run_training:sync_folder": "what is taken for unfinished is finished again: its last "

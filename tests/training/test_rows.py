@@ -89,7 +89,7 @@ def test_rows_with_a_distance_and_rows_without_load_together(tmp_path: Path) -> 
     from datasets import load_dataset
 
     lines = dataset_lines(as_a_model_garbles)
-    content = write_content(tmp_path, lines, eval_fraction=0)
+    content = write_content(tmp_path, lines, CutSettings(eval_fraction=0))
     file = tmp_path / "train.jsonl"
 
     rows = load_dataset(
