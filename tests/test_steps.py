@@ -25,7 +25,7 @@ SCRIPT = "of a training's process, which is killed as a whole (tests/trainer/tes
 
 WITHOUT = {
     "streams/garbler_child.py main: start": "a thread of a process that keeps nothing",
-    "streams/pipeline.py _acknowledge: ack": "nothing outlives it before the commit, which has points",
+    "streams/pipeline.py _acknowledge: ack": "outlives nothing before the commit, which has points",
     "streams/worker.py _schedule_shutdown: start": "a timer",
     "trainer/archive.py archive: write_durably": PART,
     "trainer/cut.py cut_dataset: publish": PART,
