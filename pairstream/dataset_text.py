@@ -8,7 +8,7 @@ import msgspec
 from pairstream.dataset_diff import DatasetDiff, RuleDifference
 from pairstream.dataset_facts import DatasetDetails, DatasetEntry
 from pairstream.overview_text import training_line
-from pairstream.terminal import counted, printable, shown_time
+from pairstream.terminal import aligned, counted, printable, shown_time
 from pairstream.token_counts import TokenCounts
 from trainer.composition import Composition, Quantiles, Shares
 from trainer.datasets import DatasetManifest
@@ -16,32 +16,25 @@ from trainer.datasets import DatasetManifest
 LABEL_WIDTH = 17
 
 HEAD = ("dataset", "cut", "pairs", "runs", "held out", "garbled", "parent", "trainings")
-NUMBERS = {"pairs", "runs", "held out", "garbled"}
+NUMBERS = {HEAD.index(name) for name in ("pairs", "runs", "held out", "garbled")}
 
 
 def list_lines(entries: Sequence[DatasetEntry]) -> Iterator[str]:
     """One line a dataset, under a head."""
-    table = [HEAD, *map(_cells, entries)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(HEAD))]
-    for row in table:
-        cells = (
-            cell.rjust(width) if name in NUMBERS else cell.ljust(width)
-            for cell, width, name in zip(row, widths, HEAD, strict=True)
-        )
-        yield "  ".join(cells).rstrip()
+    return aligned([HEAD, *map(_cells, entries)], right=NUMBERS)
 
 
 def _cells(entry: DatasetEntry) -> tuple[str, ...]:
     trainings = (f"{training.training_id} {training.state}" for training in entry.trainings)
     return (
-        printable(entry.name),
+        entry.name,
         shown_time(entry.created_at),
         str(entry.pairs),
         str(entry.runs),
         str(entry.held_out),
         "-" if entry.garbled is None else _percent(entry.garbled, entry.pairs),
-        printable(entry.parent or "-"),
-        printable(", ".join(trainings) or "-"),
+        entry.parent or "-",
+        ", ".join(trainings) or "-",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from pairstream.models import Comparison, Model, ModelFacts, Shelf
-from pairstream.terminal import counted, printable, shortened, shown_time
+from pairstream.terminal import aligned, counted, printable, shortened, shown_time
 from trainer.latest import Change
 from trainer.verdict import Check, Verdict
 
@@ -27,7 +27,7 @@ def shelf_lines(shelf: Shelf) -> Iterator[str]:
         yield "no models yet"
         return
     head = ["", "model", "trained", "dataset", "pairs", "gate", *SHOWN]
-    yield from _table([head, *(_row(model) for model in shelf.models)])
+    yield from aligned([head, *(_row(model) for model in shelf.models)])
     yield from _latest_lines(shelf)
 
 
@@ -101,7 +101,7 @@ def _gate_lines(verdict: Verdict | None) -> Iterator[str]:
     if verdict.checks:
         head = ["check", "", "base", "candidate", "wanted", "note"]
         rows = [head, *(_check_row(check) for check in verdict.checks)]
-        yield from (f"  {line}" for line in _table(rows))
+        yield from (f"  {line}" for line in aligned(rows))
         yield f"  on {counted(verdict.pairs, 'held-out pair')}"
 
 
@@ -128,7 +128,7 @@ def _section(
         yield f"{name}: {nothing}"
         return
     rows = [[each, *map(_shown, pair)] for each, pair in values.items()]
-    yield from _table([[name, *models], *rows])
+    yield from aligned([[name, *models], *rows])
 
 
 def _labelled(label: str, text: str) -> str:
@@ -148,12 +148,3 @@ def _shown(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as what stands in them."""
-    shown = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for row in shown:
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()

@@ -57,7 +57,7 @@ def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
             for number, part in enumerate(shares(reader.part, processes=processes))
         ]
         reports = run_parts(works, lambda read: progress(read, reader.total))
-        lines = Lines([Path(work.folder) for work in works])
+        lines = MergedLines([Path(work.folder) for work in works])
         if wanted.like is not None:
             lines.keep_to(wanted.like, temporary / "ids", wanted.source.topic)
         offsets = wanted.like.offsets if wanted.like else reader.ranges
@@ -106,7 +106,7 @@ def shares(part: Part, *, processes: int) -> list[Part]:
     return [Part(ranges, part.since_ms) for ranges in divided if ranges]
 
 
-class Lines:
+class MergedLines:
     """What the parts have written, in the order of pair_id; again and again, if need be."""
 
     def __init__(self, folders: list[Path]) -> None:
@@ -142,7 +142,7 @@ def _chunks(pair_ids: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _write(
-    folder: Path, lines: Lines, out: Path, wanted: Wanted, offsets: dict[int, tuple[int, int]]
+    folder: Path, lines: MergedLines, out: Path, wanted: Wanted, offsets: dict[int, tuple[int, int]]
 ) -> DatasetManifest:
     folder.mkdir()
     left_out = choose(lines, wanted.cut)

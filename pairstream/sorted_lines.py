@@ -6,13 +6,14 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
+from trainer.datasets import ID_END, LINE_START
+
 # Held in memory before they are sorted and written.
 BYTES_A_FILE = 64 * 2**20
 
 FILES_AT_ONCE = 200
 
-# Every line begins with {"pair_id":"..." (contract, section 5).
-_ID = slice(12, 44)
+_ID = slice(len(LINE_START), ID_END)
 
 
 class SortedLines:

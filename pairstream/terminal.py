@@ -1,19 +1,13 @@
 """What agents wrote, on a terminal: no character of it may steer the terminal or forge a line."""
 
 import json
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 
 import click
 import msgspec
 
-
-def printable(text: str) -> str:
-    """The text on one line; control, format and separator characters as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+from schemas.printable import printable as printable
 
 
 def printable_lines(text: str, *, indent: str) -> str:
@@ -43,6 +37,18 @@ def shown_time(time: datetime) -> str:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """`1 pair`, `2 pairs`; the plural where it is not made by an s."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> Iterator[str]:
+    """A line a row, columns as wide as what stands in them; those in `right` end together."""
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = (
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()
 
 
 def as_json_text(value: object) -> str:

@@ -1,11 +1,10 @@
 """One process at a time does one training."""
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from trainer.launcher import EngineUnavailable, Plan
+from trainer.layout import folder_lock
 
 
 @contextmanager
@@ -14,12 +13,9 @@ def alone(plan: Plan) -> Iterator[None]:
 
     Raises: EngineUnavailable while another process does it.
     """
-    handle = os.open(plan.folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(folder_lock(plan.folder, wait=False))
         except BlockingIOError as error:
             raise EngineUnavailable(f"another process does {plan.training_id} already") from error
         yield
-    finally:
-        os.close(handle)

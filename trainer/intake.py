@@ -181,9 +181,9 @@ class Intake:
     def _verify_candidates(self) -> None:
         """What stands in a segment may have been damaged since it was written."""
         paths = self._index.paths_of(self._waiting)
-        for segment in list_segments(self._data.segments) if paths else self._uncut:
-            if segment in self._uncut or str(segment.path) in paths:
-                verify_segment(self._data.segments, segment)
+        others = list_segments(self._data.segments) if paths else []
+        for segment in [*self._uncut, *(each for each in others if str(each.path) in paths)]:
+            verify_segment(self._data.segments, segment)
 
     def close(self) -> None:
         """Let go of the files; what is open is read again by the next start."""

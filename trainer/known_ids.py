@@ -60,9 +60,6 @@ class KnownIds:
     def batches(self) -> int:
         return self._files[-1].last if self._files else 0
 
-    def __len__(self) -> int:
-        return sum(len(file.ids) for file in self._files)
-
     def known(self, ids: Sequence[bytes]) -> set[bytes]:
         """Those of the ids that were added."""
         asked = np.sort(_array(ids))

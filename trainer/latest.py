@@ -5,10 +5,7 @@ crash cut short may stand there without having come about; readers go by what ea
 `latest` before it.
 """
 
-import fcntl
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -18,7 +15,7 @@ import structlog
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
-from trainer.layout import sync_folder, write_durably
+from trainer.layout import folder_lock, sync_folder, write_durably
 
 log = structlog.get_logger()
 
@@ -86,7 +83,7 @@ def promote_by_gate(models: Path, training_id: str, why: str) -> bool:
     """Point `latest` at a training that passed, once: a restart never undoes what a user changed
     since. Returns: whether `latest` points at it.
     """
-    with _changing(models):
+    with folder_lock(models):  # one changes it at a time
         history = read_history(models)
         own = [
             n
@@ -109,24 +106,13 @@ def change_by_user(
 
     Returns: where it pointed before.
     """
-    with _changing(models):
+    with folder_lock(models):  # one changes it at a time
         before = read_latest(models)
         if before != training_id:
             change = _change(models, training_id, what, "user", why)
             _remember(models, read_history(models), change)
             _point(models, training_id)
         return before
-
-
-@contextmanager
-def _changing(models: Path) -> Iterator[None]:
-    """One changes it at a time; the lock ends with the process."""
-    handle = os.open(models, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _change(

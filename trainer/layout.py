@@ -1,7 +1,10 @@
 """Where everything lies in the data directory. Contract, section 5, and the trainer's own files."""
 
+import fcntl
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +74,20 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(exist_ok=True)
     if os.access(folder.parent, os.W_OK):  # elsewhere it is not ours
         sync_folder(folder.parent)
+
+
+@contextmanager
+def folder_lock(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Held by one process at a time; it ends with the process.
+
+    Raises: BlockingIOError without `wait`, while another process has it.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_durably(path: Path, content: bytes, *, read_only: bool = False) -> None:

@@ -7,6 +7,7 @@ import msgspec
 from schemas.errors import PairstreamError
 from schemas.recipe import CONTINUE, MERGE
 from schemas.settings import TrainingSettings
+from trainer.latest import read_latest
 from trainer.launcher import Previous
 from trainer.training_manifest import read_started
 
@@ -31,10 +32,14 @@ def previous_round(folder: Path, settings: TrainingSettings, base_name: str) -> 
 
 def _latest(models: Path, settings: TrainingSettings) -> Previous | None:
     """`models/latest` as it is now, where the settings want it and there is one."""
-    latest = models / "latest"
-    if settings.training_next_round not in FLAGS or not latest.exists():
+    latest = read_latest(models)
+    if (
+        settings.training_next_round not in FLAGS
+        or latest is None
+        or not (models / latest).exists()
+    ):
         return None
-    return Previous(latest.resolve().name, settings.training_next_round)
+    return Previous(latest, settings.training_next_round)
 
 
 def _check(models: Path, previous: Previous, base_name: str) -> None:

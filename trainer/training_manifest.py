@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from schemas.errors import PairstreamError
+from schemas.printable import printable
 from schemas.rows import TrainingStepName
 from trainer.archive import files_in
 from trainer.datasets import DatasetManifest, file_sha256
@@ -156,11 +157,7 @@ def _last_word(log: Path) -> str:
     last = lines[-1] if lines else ""
     if not last.startswith(LAST_WORD):
         return ""
-    text = last.removeprefix(LAST_WORD)[:LAST_WORD_CHARACTERS]
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-    return f" ({shown})"
+    return f" ({printable(last.removeprefix(LAST_WORD)[:LAST_WORD_CHARACTERS])})"
 
 
 def _figures(result: Path) -> dict[str, object] | None:

@@ -8,7 +8,7 @@ import click
 
 from pairstream.settings_loader import load, settings_options
 from schemas.errors import PairstreamError
-from schemas.settings import DatasetSettings
+from schemas.settings import DataSettings
 
 if TYPE_CHECKING:
     from pairstream.models import Model
@@ -37,7 +37,7 @@ def command() -> None:
 
 @command.command("list")
 @json_option
-@settings_options(DatasetSettings)
+@settings_options(DataSettings)
 def list_models(config_file: Path | None, as_json: bool, **flags: Any) -> None:
     """Show all models, oldest first: what the gate said, and which one is the latest.
 
@@ -54,14 +54,14 @@ def list_models(config_file: Path | None, as_json: bool, **flags: Any) -> None:
     from pairstream.terminal import as_json_text
     from trainer.layout import DataDir
 
-    shelf = read_shelf(DataDir(load(DatasetSettings, config_file, flags).data_dir))
+    shelf = read_shelf(DataDir(load(DataSettings, config_file, flags).data_dir))
     click.echo(as_json_text(shelf) if as_json else "\n".join(shelf_lines(shelf)))
 
 
 @command.command("show")
 @click.argument("training_id", metavar="ID")
 @json_option
-@settings_options(DatasetSettings)
+@settings_options(DataSettings)
 def show_model(config_file: Path | None, training_id: str, as_json: bool, **flags: Any) -> None:
     """Show all that is known of the model ID: its gate, figures, recipe, dataset and history.
 
@@ -75,7 +75,7 @@ def show_model(config_file: Path | None, training_id: str, as_json: bool, **flag
     from pairstream.models_text import model_lines
     from pairstream.terminal import as_json_text
 
-    model = _model(load(DatasetSettings, config_file, flags), training_id)
+    model = _model(load(DataSettings, config_file, flags), training_id)
     click.echo(as_json_text(model) if as_json else "\n".join(model_lines(model)))
 
 
@@ -83,7 +83,7 @@ def show_model(config_file: Path | None, training_id: str, as_json: bool, **flag
 @click.argument("first", metavar="ID")
 @click.argument("second", metavar="ID")
 @json_option
-@settings_options(DatasetSettings)
+@settings_options(DataSettings)
 def compare_models(
     config_file: Path | None, first: str, second: str, as_json: bool, **flags: Any
 ) -> None:
@@ -100,7 +100,7 @@ def compare_models(
     from pairstream.models_text import comparison_lines
     from pairstream.terminal import as_json_text
 
-    settings = load(DatasetSettings, config_file, flags)
+    settings = load(DataSettings, config_file, flags)
     comparison = compare(_model(settings, first), _model(settings, second))
     click.echo(as_json_text(comparison) if as_json else "\n".join(comparison_lines(comparison)))
 
@@ -110,7 +110,7 @@ def compare_models(
 @click.option("--yes", is_flag=True, help="Do not ask, even where the gate refused it.")
 @why_option
 @event_option
-@settings_options(DatasetSettings)
+@settings_options(DataSettings)
 def promote(
     config_file: Path | None,
     training_id: str,
@@ -132,7 +132,7 @@ def promote(
     from pairstream.promotion import change_latest
     from trainer.layout import DataDir
 
-    settings = load(DatasetSettings, config_file, flags)
+    settings = load(DataSettings, config_file, flags)
     model = _model(settings, training_id)
     _confirm(model, yes=yes)
     outbox = _outbox(settings, no_event=no_event)
@@ -143,7 +143,7 @@ def promote(
 @click.option("--to", "training_id", metavar="ID", help="Back to this one; else to the last one.")
 @why_option
 @event_option
-@settings_options(DatasetSettings)
+@settings_options(DataSettings)
 def rollback(
     config_file: Path | None, training_id: str | None, why: str | None, no_event: bool, **flags: Any
 ) -> None:
@@ -159,14 +159,14 @@ def rollback(
     from pairstream.promotion import change_latest, rollback_target
     from trainer.layout import DataDir
 
-    settings = load(DatasetSettings, config_file, flags)
+    settings = load(DataSettings, config_file, flags)
     data = DataDir(settings.data_dir)
     model = _model(settings, training_id or rollback_target(data))
     outbox = _outbox(settings, no_event=no_event)
     _say(change_latest(data, model, "rolled_back", why, outbox))
 
 
-def _model(settings: DatasetSettings, training_id: str) -> "Model":
+def _model(settings: DataSettings, training_id: str) -> "Model":
     from pairstream.models import read_model
     from trainer.layout import DataDir
 
@@ -193,7 +193,7 @@ def is_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _outbox(settings: DatasetSettings, *, no_event: bool) -> "Outbox | None":
+def _outbox(settings: DataSettings, *, no_event: bool) -> "Outbox | None":
     from pairstream.promotion import reach_topic
 
     if no_event:

@@ -45,7 +45,7 @@ def test_it_knows_what_was_added_and_nothing_else(
             asked = [*added, *others]
             assert ids.known(asked) == added
             assert KnownIds(folder).known(asked) == added
-        assert len(ids) == len(added)
+        assert sum(path.stat().st_size for path in folder.iterdir()) == 16 * len(added)
         assert ids.batches == len(batches)
 
 
