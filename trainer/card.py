@@ -100,18 +100,18 @@ def _data(
 def _before_and_after(gate: Mapping[str, Any] | None) -> str:
     if not gate or not gate.get("pairs"):
         return "No pairs were held out: nothing was measured.\n"
-    lines = [
-        (name, _at(gate["base"], path), _at(gate["candidate"], path)) for name, path in MEASURED
-    ]
+    base, candidate = gate.get("base"), gate.get("candidate")
+    lines = [(name, _at(base, path), _at(candidate, path)) for name, path in MEASURED]
     return f"On {gate['pairs']} pairs that were held out.\n\n" + _table(
         ["figure", "before", "after"], lines
     )
 
 
-def _at(figures: Any, path: tuple[str, ...]) -> object:
+def _at(figures: Any, path: tuple[str, ...]) -> str | None:
+    """None where it was not measured, or is no number."""
     for key in path:
-        figures = figures[key]
-    return f"{figures:.4g}"
+        figures = (figures or {}).get(key)
+    return None if figures is None else f"{figures:.4g}"
 
 
 def _made_with(manifest: TrainingManifest, figures: Mapping[str, Any]) -> list[tuple[str, object]]:

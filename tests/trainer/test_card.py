@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 import yaml
 
 from schemas.source import Source
@@ -77,6 +78,17 @@ def test_card_shows_no_picture_and_no_figures_that_are_not_there() -> None:
     assert "plots/" not in card
     assert "No pairs were held out: nothing was measured." in card
     assert "| previous round | `none` |" in card
+
+
+@pytest.mark.parametrize(
+    "candidate", [None, {}, {"accuracy": None, "margin": 1.0, "generations": None}]
+)
+def test_card_of_a_model_with_figures_that_are_no_numbers_says_none(candidate: object) -> None:
+    gate = {**FIGURES["gate"], "candidate": candidate}  # type: ignore[dict-item]
+    card = model_card(manifest(figures={**FIGURES, "gate": gate}), DATASET)
+
+    assert "| preference accuracy | `0.5` | `none` |" in card
+    assert "| share of empty responses | `0` | `none` |" in card
 
 
 def test_names_cannot_leave_their_cell() -> None:
