@@ -6,9 +6,10 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
+import structlog
 
 from pairstream.tiny_model import make_tiny_model
 from streams.broker import EmbeddedBroker
@@ -33,6 +34,22 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("PAIRSTREAM_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that runs in this process sets up logs, which those after it would keep."""
+    given: list[dict[str, Any]] = []
+    configure = structlog.configure
+
+    def uncached(**settings: Any) -> None:
+        given.append(settings)
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", uncached)
+    yield
+    if given:
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
