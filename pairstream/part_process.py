@@ -6,16 +6,27 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 import msgspec
 
-from pairstream.rebuild_part import Report, Work
+from pairstream.reports import Report
 from schemas.errors import PairstreamError
 
 
-def run_parts(works: Sequence[Work], progress: Callable[[int], None]) -> list[Report]:
-    """The last report of each; `progress` gets the sum of the records that they have read.
+class Work(Protocol):
+    """What a process is told, as JSON on its standard input; `folder` is made for it."""
+
+    @property
+    def folder(self) -> str: ...
+
+
+def run_parts(
+    module: str, works: Sequence[Work], progress: Callable[[int], None] = lambda _: None
+) -> list[Report]:
+    """Run `module` once for each work, all at once.
+
+    Returns: the last report of each; `progress` gets the sum of the records that they have read.
 
     Guarantee: none of the processes is left when it returns or raises.
     Raises: PairstreamError, also when one ended without its result.
@@ -23,7 +34,7 @@ def run_parts(works: Sequence[Work], progress: Callable[[int], None]) -> list[Re
     with ExitStack() as stack, selectors.DefaultSelector() as outputs:
         newest = [Report() for _ in works]
         for number, work in enumerate(works):
-            process = _start(work)
+            process = _start(module, work)
             stack.callback(_end, process)
             outputs.register(cast("IO[bytes]", process.stdout), selectors.EVENT_READ, number)
         while outputs.get_map():
@@ -37,10 +48,10 @@ def run_parts(works: Sequence[Work], progress: Callable[[int], None]) -> list[Re
     return newest
 
 
-def _start(work: Work) -> subprocess.Popen[bytes]:
+def _start(module: str, work: Work) -> subprocess.Popen[bytes]:
     Path(work.folder).mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "pairstream.rebuild_part"],
+        [sys.executable, "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,  # or a line may wait in a buffer that the selector does not see

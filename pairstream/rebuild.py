@@ -11,20 +11,26 @@ from itertools import islice
 from pathlib import Path
 
 from pairstream.candidates import Candidates
+from pairstream.merge_part import Merging
 from pairstream.new_folder import folder_beside
 from pairstream.part_process import run_parts
 from pairstream.reader import Part, TopicReader
-from pairstream.rebuild_part import Origin, Report, Work
+from pairstream.rebuild_part import Origin, Work
+from pairstream.reports import Report
 from pairstream.sorted_lines import merged
 from schemas.errors import PairstreamError
 from schemas.settings import GarblingSettings
 from schemas.source import Source
-from trainer.cut import choose, publish, write_content
+from trainer.content import Content, join_shares
+from trainer.cut import choose, publish
 from trainer.datasets import DatasetManifest, OffsetRange, pair_id_of
 from trainer.known_ids import IDS_AT_ONCE, KnownIds
 from trainer.selection import CutSettings
 
 Progress = Callable[[int, int], None]
+
+# What the processes run.
+FOLDING, MERGING = "pairstream.rebuild_part", "pairstream.merge_part"
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,13 @@ def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
         # A model is loaded once, and an endpoint's bounds are those of one process.
         is_quick = wanted.origin == "pairs" or wanted.settings.garbler == "corrupt"
         processes = (os.cpu_count() or 1) if is_quick else 1
+        parts = shares(reader.part, processes=processes)
         works = [
-            _work(wanted, part, temporary / str(number))
-            for number, part in enumerate(shares(reader.part, processes=processes))
+            _work(wanted, part, temporary / str(number), shares=processes)
+            for number, part in enumerate(parts)
         ]
-        reports = run_parts(works, lambda read: progress(read, reader.total))
-        lines = MergedLines([Path(work.folder) for work in works])
+        reports = run_parts(FOLDING, works, lambda read: progress(read, reader.total))
+        lines = MergedLines([Path(work.folder) for work in works], shares=processes)
         if wanted.like is not None:
             lines.keep_to(wanted.like, temporary / "ids", wanted.source.topic)
         offsets = wanted.like.offsets if wanted.like else reader.ranges
@@ -65,7 +72,7 @@ def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
     return f"{_summary(manifest, out)}; {_remark(wanted.origin, reports)}"
 
 
-def _work(wanted: Wanted, part: Part, folder: Path) -> Work:
+def _work(wanted: Wanted, part: Part, folder: Path, *, shares: int) -> Work:
     like = wanted.like
     return Work(
         origin=wanted.origin,
@@ -73,6 +80,7 @@ def _work(wanted: Wanted, part: Part, folder: Path) -> Work:
         topic=wanted.source.topic,
         part=part,
         folder=str(folder),
+        shares=shares,
         offsets=like.offsets if like else None,
         waiting=like.waiting if like else frozenset(),
     )
@@ -107,14 +115,22 @@ def shares(part: Part, *, processes: int) -> list[Part]:
 
 
 class MergedLines:
-    """What the parts have written, in the order of pair_id; again and again, if need be."""
+    """What the parts have written, in the order of pair_id; again and again, if need be.
 
-    def __init__(self, folders: list[Path]) -> None:
-        self._folders = folders
-        self._dropped: set[str] = set()
+    Attributes:
+        shares: folders with the lines of each range of pair_ids.
+        dropped: pairs that other datasets have.
+    """
+
+    def __init__(self, folders: list[Path], *, shares: int) -> None:
+        self.shares = [[folder / str(number) for folder in folders] for number in range(shares)]
+        self.dropped: set[str] = set()
 
     def __iter__(self) -> Iterator[bytes]:
-        return (line for line in merged(self._folders) if pair_id_of(line) not in self._dropped)
+        for folders in self.shares:
+            for line in merged(folders):
+                if pair_id_of(line) not in self.dropped:
+                    yield line
 
     def keep_to(self, like: Candidates, folder: Path, topic: str) -> None:
         """Drop what datasets before it have; few should be, whose ids stay in memory.
@@ -132,7 +148,7 @@ class MergedLines:
             )
         for part in _chunks(like.earlier()):
             known = here.known([bytes.fromhex(pair_id) for pair_id in part])
-            self._dropped.update(each.hex() for each in known)
+            self.dropped.update(each.hex() for each in known)
 
 
 def _chunks(pair_ids: Iterable[str]) -> Iterator[list[str]]:
@@ -145,8 +161,7 @@ def _write(
     folder: Path, lines: MergedLines, out: Path, wanted: Wanted, offsets: dict[int, tuple[int, int]]
 ) -> DatasetManifest:
     folder.mkdir()
-    left_out = choose(lines, wanted.cut)
-    content = write_content(folder, lines, wanted.cut, left_out)
+    content = _merge(folder, lines, wanted.cut)
     manifest = DatasetManifest(
         name=out.name,
         parent=None,
@@ -163,6 +178,23 @@ def _write(
     )
     publish(folder, out, manifest)
     return manifest
+
+
+def _merge(folder: Path, lines: MergedLines, cut: CutSettings) -> Content:
+    """By as many processes as there are ranges."""
+    left_out = choose(lines, cut)
+    works = [
+        Merging(
+            folder=str(folder.with_name(f"share-{number}")),
+            sources=[str(source) for source in sources],
+            settings=cut,
+            left_out=left_out,
+            dropped=frozenset(lines.dropped),
+        )
+        for number, sources in enumerate(lines.shares)
+    ]
+    run_parts(MERGING, works)
+    return join_shares(folder, [Path(work.folder) for work in works], left_out)
 
 
 def _remark(origin: Origin, reports: list[Report]) -> str:

@@ -20,13 +20,14 @@ from msgspec import Struct
 
 from pairstream.logs import set_up_logs
 from pairstream.reader import Part, TopicReader
+from pairstream.reports import Report, report
 from pairstream.sorted_lines import SortedLines
 from schemas.errors import InvalidRecord, PairstreamError
 from schemas.rows import GarbleRequest, encode, parse_pair
 from schemas.settings import GarblingSettings, WorkerSettings
-from schemas.topics import PAIRS
 from streams.garblers import open_garblers
-from streams.partition import Effects, Partition
+from streams.pairs_only import PairsOnly
+from streams.partition import Effects
 
 REPORT_EVERY = 50_000
 
@@ -39,7 +40,7 @@ Origin = Literal["events", "pairs"]
 
 
 class Work(Struct, frozen=True):
-    """What one process does; `folder` takes its lines.
+    """What one process does; `folder` takes its lines, in so many `shares`.
 
     `offsets`: of pairs, only those in these, and those that are `waiting`; none: all.
     """
@@ -49,18 +50,9 @@ class Work(Struct, frozen=True):
     topic: str
     part: Part
     folder: str
+    shares: int
     offsets: dict[int, tuple[int, int]] | None = None
     waiting: frozenset[str] = frozenset()
-
-
-class Report(Struct, frozen=True, omit_defaults=True):
-    """How far it has come; `error` ends it, and so does `done`."""
-
-    read: int = 0
-    invalid: int = 0
-    open_runs: int = 0
-    done: bool = False
-    error: str | None = None
 
 
 class Lines:
@@ -109,7 +101,7 @@ class LinesOfEvents(Lines):
     """Folds the runs again, and has the responses garbled, outside of any loop."""
 
     def __init__(self, settings: GarblingSettings) -> None:
-        self._runs: dict[int, Partition] = defaultdict(lambda: Partition.by(settings))
+        self._runs: dict[int, PairsOnly] = defaultdict(lambda: PairsOnly.by(settings))
         self._memory_ms = int(WorkerSettings().settled_run_memory_seconds * 1000)
         self._garblers = open_garblers(settings)
         self._loop = asyncio.Runner()
@@ -125,9 +117,8 @@ class LinesOfEvents(Lines):
         self.open_runs = sum(len(runs.open) for runs in self._runs.values())
 
     def _lines(self, effects: Effects) -> Iterator[bytes]:
-        for topic, _, value in effects.rows:
-            if topic is PAIRS:
-                yield value + b"\n"
+        for _, _, value in effects.rows:
+            yield value + b"\n"
         for settlement in effects.settlements:
             self._waiting += settlement.garble_requests
         if len(self._waiting) >= (self._garblers.batch or GARBLED_AT_ONCE):
@@ -150,7 +141,7 @@ def _partition_and_minute(message: Message) -> tuple[int, int]:
 def write_lines(work: Work) -> Iterator[Report]:
     """Do the work. Raises: PairstreamError."""
     reader = TopicReader(work.settings, work.topic, 0, part=work.part)
-    target = SortedLines(Path(work.folder))
+    target = SortedLines(Path(work.folder), shares=work.shares)
     with closing(_lines(work)) as lines:
         read = told = 0
         for messages in reader.batches():
@@ -177,15 +168,10 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 20)
     work = msgspec.json.decode(sys.stdin.buffer.read(), type=Work)
     try:
-        for report in write_lines(work):
-            _say(report)
+        for progress in write_lines(work):
+            report(progress)
     except PairstreamError as error:
-        _say(Report(error=str(error)))
-
-
-def _say(report: Report) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
-    sys.stdout.buffer.flush()
+        report(Report(error=str(error)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import count
+from itertools import count, groupby
 from pathlib import Path
 
 from trainer.datasets import ID_END, LINE_START
@@ -15,12 +15,21 @@ FILES_AT_ONCE = 200
 
 _ID = slice(len(LINE_START), ID_END)
 
+# Hexadecimal digits that decide a line's share.
+_LEADING = 4
+
 
 class SortedLines:
-    """Takes lines as they come. Of several under one pair_id the first one stays."""
+    """Takes lines as they come. Of several under one pair_id the first one stays.
 
-    def __init__(self, folder: Path, *, bytes_a_file: int = BYTES_A_FILE) -> None:
-        self._folder = folder
+    They are divided over as many folders as there are `shares`, by ranges of pair_id of a like
+    size, so that each range can be merged by another process.
+    """
+
+    def __init__(self, folder: Path, *, shares: int, bytes_a_file: int = BYTES_A_FILE) -> None:
+        self._folders = [folder / str(number) for number in range(shares)]
+        for each in self._folders:
+            each.mkdir()
         self._bytes_a_file = bytes_a_file
         self._lines: dict[bytes, bytes] = {}
         self._bytes = 0
@@ -35,14 +44,19 @@ class SortedLines:
     def close(self) -> None:
         """Write what is in memory."""
         if self._lines:
-            path = self._folder / f"{next(self._numbers):08d}.jsonl"
-            path.write_bytes(b"".join(line for _, line in sorted(self._lines.items())))
+            name = f"{next(self._numbers):08d}.jsonl"
+            in_order = sorted(self._lines.items())
+            for share, found in groupby(in_order, lambda item: self._share(item[0])):
+                (self._folders[share] / name).write_bytes(b"".join(line for _, line in found))
             self._lines.clear()
             self._bytes = 0
 
+    def _share(self, pair_id: bytes) -> int:
+        return int(pair_id[:_LEADING], 16) * len(self._folders) >> 4 * _LEADING
+
 
 def merged(folders: Sequence[Path]) -> Iterator[bytes]:
-    """All lines of `SortedLines` in these folders, each pair_id once: the first folder's first."""
+    """All lines of one share in these folders, each pair_id once: the first folder's first."""
     paths = [path for folder in folders for path in sorted(folder.iterdir())]
     while len(paths) > FILES_AT_ONCE:
         paths = [_merged_into_first(part) for part in _batched(paths)]

@@ -1,6 +1,5 @@
 """How long a dataset's texts are in a base model's tokens."""
 
-from array import array
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from schemas.errors import PairstreamError
+from trainer.columns import Column
 from trainer.composition import Quantiles, quantiles
 
 SIDES = ("chosen", "rejected")
@@ -60,7 +60,7 @@ def count_tokens(
     tokenizer: str,
     max_length: int,
 ) -> TokenCounts:
-    lengths = {side: array("q") for side in ("prompt", *SIDES)}
+    lengths = {side: Column("Q") for side in ("prompt", *SIDES)}
     too_long = dict.fromkeys(("prompt", *SIDES), 0)
     for row in rows:
         found = {side: sum(count(message["content"]) for message in row[side]) for side in lengths}

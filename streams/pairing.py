@@ -369,14 +369,14 @@ def _pair(run: Run, rule: PairRule, candidate: Candidate) -> Pair:
 # --- Settling ------------------------------------------------------------------------------------
 
 
-def settle(run: Run, settled_by: SettledBy, *, extended: bool) -> Settlement:
-    """Judge a run as it stands.
+def settle(run: Run, settled_by: SettledBy, *, extended: bool, scored: bool = True) -> Settlement:
+    """Judge a run as it stands; not `scored`: for its pairs alone, without its scored rows.
 
     Guarantee: a function of the run's events alone, whatever the order in which they came.
     A run is `paired` only when it gives a pair.
     """
     strategies = _strategies(run)
-    scored_rows = _scored_rows(run, strategies)
+    scored_rows = _scored_rows(run, strategies) if scored else []
     tally = _tally(run)
     reason = next((reason for reason, applies in JUDGEMENTS if applies(run, tally)), None)
     pairs: list[Pair] = []

@@ -189,16 +189,20 @@ class Partition:
         opened = self.open.pop(event.run_id, None) or OpenRun(Run(event.run_id), now_ms)
         self._touched.pop(event.run_id, None)
         self.size -= opened.size
-        settlement, rows = self._rows(opened.run, by)
+        settlement, rows = self._rows(opened, by)
         effects.settlements.append(settlement)
         effects.rows += rows
-        marker = Marker.of(opened.run, event, by)
+        marker = self._marker(opened.run, event, by)
         self.settled[event.run_id] = (marker, now_ms)
         # The marker first: a crash in between must not leave half a run that looks open.
         effects.writes[marker_key(event.run_id)] = marker.encode()
         effects.writes.update(dict.fromkeys(opened.keys))
 
-    def _rows(self, run: Run, by: SettledBy) -> tuple[Settlement, Rows]:
+    def _marker(self, run: Run, last: Event, by: SettledBy) -> Marker:
+        return Marker.of(run, last, by)
+
+    def _rows(self, opened: OpenRun, by: SettledBy) -> tuple[Settlement, Rows]:
+        run = opened.run
         if by != "limit":
             settlement = settle(run, by, extended=self._extended)
             rows = _encoded(settlement, self._run_max_bytes)

@@ -4,14 +4,11 @@ Guarantee: the same pairs and settings give the same files but for the manifest,
 whatever the order in which the pairs came; a dataset exists completely or not at all.
 """
 
-import hashlib
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import BinaryIO
 
 import msgspec
@@ -20,32 +17,14 @@ import orjson
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
 from schemas.source import Source
-from trainer.composition import Composer, Composition
-from trainer.datasets import EVAL, LEFT_OUT, TRAIN, DatasetManifest, FileEntry, OffsetRange
+from trainer.content import NONE_LEFT_OUT, LeftOutIds, write_content
+from trainer.datasets import DatasetManifest, OffsetRange
 from trainer.index import Place
-from trainer.layout import (
-    MANIFEST,
-    READ_ONLY,
-    DataDir,
-    make_folder,
-    sync_folder,
-    write_durably,
-)
-from trainer.left_out import LeftOut, left_out_line
+from trainer.layout import MANIFEST, DataDir, make_folder, sync_folder, write_durably
 from trainer.segments import Segment, next_offsets
-from trainer.selection import (
-    WAITS,
-    CutSettings,
-    Reason,
-    candidate_of,
-    held_out_key,
-    is_held_out,
-    select,
-)
+from trainer.selection import CutSettings, Reason, candidate_of, select
 
 OPEN_SEGMENTS = 64
-
-NONE_LEFT_OUT: Mapping[str, Reason] = MappingProxyType({})
 
 _TEMPORARY = ".tmp"
 
@@ -65,92 +44,12 @@ def read_lines(folder: Path, places: Iterable[Place]) -> Iterator[bytes]:
             file.close()
 
 
-class _Writer:
-    """One file of a dataset as it grows."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._digest = hashlib.sha256()
-        self._bytes = self.rows = 0
-
-    def add(self, line: bytes) -> None:
-        self._file.write(line)
-        self._digest.update(line)
-        self._bytes += len(line)
-        self.rows += 1
-
-    def close(self) -> FileEntry:
-        with self._file:
-            self._file.flush()
-            os.fchmod(self._file.fileno(), READ_ONLY)  # before the fsync, or it may be lost
-            os.fsync(self._file.fileno())
-        return FileEntry(self._digest.hexdigest(), self._bytes, self.rows)
-
-
-class Content(msgspec.Struct, frozen=True):
-    """What was written to a folder."""
-
-    files: dict[str, FileEntry]
-    runs: int
-    rules: dict[str, int]
-    composition: Composition
-    left_out: dict[Reason, int]
-
-    @property
-    def pairs(self) -> int:
-        return self.files[TRAIN].rows + self.files[EVAL].rows
-
-
 def choose(lines: Iterable[bytes], settings: CutSettings) -> dict[str, Reason]:
     """Why each pair that is not to be taken is not; lines come in the order of pair_id."""
     if settings.takes_all:
         return {}
     rows = map(orjson.loads, lines)
     return select((candidate_of(row, settings.duplicates) for row in rows), settings)
-
-
-def write_content(
-    folder: Path,
-    lines: Iterable[bytes],
-    settings: CutSettings,
-    left_out: Mapping[str, Reason] = NONE_LEFT_OUT,
-) -> Content:
-    """Split lines, which come in the order of pair_id, over the two files, and list what is left
-    out of them.
-
-    Where the hash would hold out every run, none is held out: nothing could be trained otherwise.
-    """
-    train, held_out = _Writer(folder / TRAIN), _Writer(folder / EVAL)
-    others = _Writer(folder / LEFT_OUT) if left_out else None
-    rules: Counter[str] = Counter()
-    runs: set[bytes] = set()
-    composer = Composer()
-    for line in lines:
-        row = orjson.loads(line)
-        reason = left_out.get(row["pair_id"])
-        if others is not None and reason is not None:
-            others.add(left_out_line(LeftOut(row["pair_id"], reason, reason in WAITS)))
-            continue
-        rules[row["rule"]] += 1
-        runs.add(hashlib.sha256(row["run_id"].encode()).digest()[:8])
-        composer.add(row)
-        key = held_out_key(row, settings.held_out_by)
-        (held_out if is_held_out(key, settings.eval_fraction) else train).add(line)
-    files = {TRAIN: train.close(), EVAL: held_out.close()}
-    if not train.rows and held_out.rows:
-        (folder / EVAL).rename(folder / TRAIN)
-        files = {TRAIN: files[EVAL], EVAL: _Writer(folder / EVAL).close()}
-    crash_point("trainer.cut_pairs_written")
-    if others is not None:
-        files[LEFT_OUT] = others.close()
-    reasons = Counter(left_out.values())
-    return Content(
-        files=files,
-        runs=len(runs),
-        rules=dict(sorted(rules.items())),
-        composition=composer.result(),
-        left_out=dict(sorted(reasons.items())),
-    )
 
 
 def remove_unpublished(data: DataDir) -> None:
@@ -172,7 +71,7 @@ def cut_dataset(
     parent: DatasetManifest | None,
     source: Source,
     settings: CutSettings,
-    left_out: Mapping[str, Reason] = NONE_LEFT_OUT,
+    left_out: LeftOutIds = NONE_LEFT_OUT,
 ) -> DatasetManifest:
     """Publish the lines of the given segments and of what waits in the parent, which come in the
     order of pair_id.

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from pairstream import sorted_lines
 from pairstream.part_process import run_parts
 from pairstream.reader import Part
-from pairstream.rebuild import shares
-from pairstream.rebuild_part import LinesOfEvents, Report, Work
-from pairstream.sorted_lines import SortedLines, merged
+from pairstream.rebuild import FOLDING, MergedLines, shares
+from pairstream.rebuild_part import LinesOfEvents, Work
+from pairstream.reports import Report
+from pairstream.sorted_lines import SortedLines
 from schemas.errors import PairstreamError
 from schemas.settings import GarblingSettings, WorkerSettings
 from tests.commands.deployment import attempted, finished, proposed, started
@@ -52,26 +53,29 @@ def test_shares_are_of_a_like_size() -> None:
 
 
 def _line(number: int, text: str) -> bytes:
-    return b'{"pair_id":"%032x","text":"%s"}\n' % (number, text.encode())
+    # Spread over all ids that there may be, so that every share gets some.
+    return b'{"pair_id":"%032x","text":"%s"}\n' % (number << 123, text.encode())
 
 
 @settings(deadline=None)
 @given(
-    st.lists(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("abc")))),
+    st.lists(st.lists(st.tuples(st.integers(0, 31), st.sampled_from("abc")))),
     st.integers(1, 400),
     st.integers(2, 4),
+    st.integers(1, 5),
 )
 def test_merged_lines_are_the_first_of_each_id_in_order(
     tmp_path_factory: pytest.TempPathFactory,
     parts: list[list[tuple[int, str]]],
     bytes_a_file: int,
     files_at_once: int,
+    shares: int,
 ) -> None:
     folders, first = [], dict[int, bytes]()
     for part in parts:
         folder = tmp_path_factory.mktemp("part")
         folders.append(folder)
-        target = SortedLines(folder, bytes_a_file=bytes_a_file)
+        target = SortedLines(folder, shares=shares, bytes_a_file=bytes_a_file)
         for number, text in part:
             target.add(_line(number, text))
             first.setdefault(number, _line(number, text))
@@ -79,7 +83,8 @@ def test_merged_lines_are_the_first_of_each_id_in_order(
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sorted_lines, "FILES_AT_ONCE", files_at_once)
-        assert list(merged(folders)) == [line for _, line in sorted(first.items())]
+        lines = MergedLines(folders, shares=shares)
+        assert list(lines) == [line for _, line in sorted(first.items())]
 
 
 # --- Folding -------------------------------------------------------------------------------------
@@ -151,7 +156,7 @@ def test_how_the_reads_fall_changes_no_line(cuts: list[int]) -> None:
 
 def _works(folder: Path, count: int) -> list[Work]:
     part = Part({0: (0, 1)}, 0)
-    return [Work("pairs", GarblingSettings(), "t", part, f"{folder}/{n}") for n in range(count)]
+    return [Work("pairs", GarblingSettings(), "t", part, f"{folder}/{n}", 1) for n in range(count)]
 
 
 def _interpreter(path: Path, script: str) -> str:
@@ -166,7 +171,7 @@ def test_reports_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "executable", _interpreter(tmp_path / "python", says))
     told: list[int] = []
 
-    assert run_parts(_works(tmp_path, 2), told.append) == [Report(70, 2, done=True)] * 2
+    assert run_parts(FOLDING, _works(tmp_path, 2), told.append) == [Report(70, 2, done=True)] * 2
     assert sorted(told)[0] == 40
     assert max(told) in (80, 110)
     work = (tmp_path / "python.work").read_bytes()
@@ -190,6 +195,6 @@ def test_a_part_that_fails_ends_all_of_them(
     monkeypatch.setattr(sys, "executable", fake)
 
     with pytest.raises(PairstreamError, match=message):
-        run_parts(_works(tmp_path, 2), lambda _: None)
+        run_parts(FOLDING, _works(tmp_path, 2), lambda _: None)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)

@@ -13,11 +13,27 @@ from msgspec.structs import replace
 from schemas.rows import Pair, assistant_message
 from tests.trainer.made_pairs import line, make_pairs
 from tests.trainer.stand_in import publish
-from trainer.composition import Composition, Quantiles, Shares, composition_of, quantiles, shares
+from trainer.columns import Column
+from trainer.composition import (
+    Composer,
+    Composition,
+    Quantiles,
+    Shares,
+    composition_of,
+    quantiles,
+    shares,
+)
 from trainer.datasets import read_manifest
 
 # The same examples every time: no test may depend on luck.
 EXAMPLES = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+
+
+def column(values: list[float]) -> Column:
+    made = Column("d")
+    for value in values:
+        made.append(value)
+    return made
 
 
 def composed(pairs: list[Pair]) -> Composition:
@@ -27,7 +43,7 @@ def composed(pairs: list[Pair]) -> Composition:
 @EXAMPLES
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1))
 def test_a_quantile_is_the_least_value_with_that_share_at_or_below_it(values: list[float]) -> None:
-    found = quantiles(values)
+    found = quantiles(column(values))
 
     assert found is not None
     for value, share in ((found.p10, 10), (found.median, 50), (found.p90, 90), (found.max, 100)):
@@ -37,7 +53,7 @@ def test_a_quantile_is_the_least_value_with_that_share_at_or_below_it(values: li
 
 
 def test_of_nothing_there_are_no_quantiles() -> None:
-    assert quantiles([]) is None
+    assert quantiles(column([])) is None
 
 
 def test_twenty_ids_are_named_and_the_rest_is_counted() -> None:
@@ -116,3 +132,17 @@ def test_a_manifest_says_what_its_files_give(tmp_path: Path) -> None:
     assert manifest.composition == composed(pairs)
     assert manifest.composition is not None
     assert math.isclose(manifest.composition.garbled / manifest.pairs, 0.5)
+
+
+def test_shares_are_composed_together_as_one(tmp_path: Path) -> None:
+    pairs = [*make_pairs(9), *make_pairs(4)]
+    whole = Composer()
+    for number in range(3):
+        share, folder = Composer(), tmp_path / str(number)
+        folder.mkdir()
+        for pair in pairs[number::3]:
+            share.add(orjson.loads(line(pair)))
+        share.save(folder)
+        whole.absorb(folder)
+
+    assert whole.result() == composed(pairs)

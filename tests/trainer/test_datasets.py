@@ -13,10 +13,11 @@ from schemas.rows import Pair
 from tests.trainer.invariants import is_held_out
 from tests.trainer.made_pairs import line, make_pairs
 from trainer import cut, selection
-from trainer.cut import Content, read_lines, write_content
+from trainer.content import Content, join_shares, write_content, write_share
+from trainer.cut import read_lines
 from trainer.index import PairIndex
 from trainer.segments import OpenSegment
-from trainer.selection import CutSettings
+from trainer.selection import CutSettings, Reason
 
 PAIRS = make_pairs(24)
 
@@ -134,3 +135,36 @@ def test_more_segments_than_may_be_open_are_read(
     written(tmp_path, shuffled, 2, 0.0)
 
     assert read_both(tmp_path)[0] == sorted(map(line, PAIRS))
+
+
+@EXAMPLES
+@given(
+    st.lists(st.sampled_from(PAIRS), unique_by=lambda pair: pair.pair_id),
+    st.sampled_from((0.0, 0.3, 0.99)),
+    st.integers(1, 4),
+    st.integers(0, 3),
+)
+def test_content_in_shares_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    pairs: list[Pair],
+    fraction: float,
+    shares: int,
+    left: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("shares")
+    lines = sorted(map(line, pairs))
+    taken = CutSettings(eval_fraction=fraction)
+    left_out: dict[str, Reason] = {pair.pair_id: "score_gap" for pair in pairs[:left]}
+    for name in ("whole", "joined"):
+        (folder / name).mkdir()
+    whole = write_content(folder / "whole", lines, taken, left_out)
+
+    parts = [folder / str(number) for number in range(shares)]
+    size = -(-len(lines) // shares)
+    for number, part in enumerate(parts):
+        part.mkdir()
+        write_share(part, lines[number * size : (number + 1) * size], taken, left_out)
+
+    assert join_shares(folder / "joined", parts, left_out) == whole
+    for name in whole.files:
+        assert (folder / "joined" / name).read_bytes() == (folder / "whole" / name).read_bytes()

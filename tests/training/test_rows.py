@@ -10,7 +10,7 @@ from schemas.rows import encode
 from streams.garbling import Garbler, corrupt, garbled_pair
 from streams.partition import Partition
 from tests.streams.asked import as_a_model_garbles
-from trainer.cut import write_content
+from trainer.content import write_content
 from trainer.selection import CutSettings
 from trainer.train_dpo.data import read_rows
 

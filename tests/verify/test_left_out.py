@@ -23,7 +23,7 @@ from tests.verify.test_files import (
     publish,
     write,
 )
-from trainer.cut import _Writer
+from trainer.content import DatasetFile
 from trainer.datasets import LEFT_OUT, TRAIN, read_manifest
 from trainer.layout import DataDir
 from trainer.left_out import LeftOut, left_out_line
@@ -48,10 +48,10 @@ def relist(data: DataDir, name: str, lists: list[LeftOut]) -> None:
     folder = data.datasets / name
     lines = [left_out_line(left) for left in sorted(lists, key=lambda left: left.pair_id)]
     (folder / LEFT_OUT).unlink()
-    writer = _Writer(folder / LEFT_OUT)
+    writer = DatasetFile(folder / LEFT_OUT)
     for line in lines:
         writer.add(line)
-    files = {**read_manifest(folder).files, LEFT_OUT: writer.close()}
+    files = {**read_manifest(folder).files, LEFT_OUT: writer.finish()}
     edit_manifest(folder, files=files, left_out=dict(Counter(left.reason for left in lists)))
     if name == FIRST:
         waited = sum(left.waits for left in lists)
