@@ -128,7 +128,7 @@ class RunRecorder:
                 fields,
                 run_id=self.run_id,
                 time=now.replace("+00:00", "Z"),
-                event_id=uuid.uuid4().hex,
+                event_id=os.urandom(16).hex(),  # a UUID would take five times as long
                 source=self._source,
             )
         )
