@@ -11,6 +11,8 @@ import pytest
 from tests.trainer.disk_model import History, Tree, lay_out
 from tests.trainer.power_loss import Recorder, paused, recording
 from tests.trainer.power_loss_session import (
+    RECORDS,
+    REPEATED,
     Said,
     Tell,
     assert_recovered,
@@ -48,9 +50,9 @@ class Laboratory:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._disks = 0
-        self._world = folder / "world"
-        self._world.mkdir()
-        write_world(self._world)
+        self._world, self._repeating = folder / "world", folder / "repeating"
+        write_world(self._world, RECORDS)
+        write_world(self._repeating, REPEATED)
 
     def _disk(self, tree: Tree) -> Path:
         self._disks += 1
@@ -75,14 +77,20 @@ class Laboratory:
             start_trainer(disk, self._world, say, once=once)
         return disk
 
-    def recover(self, tree: Tree, index: dict[str, bytes], said: Said) -> None:
-        """Start a trainer on what a loss of power has left, and hold the end against all said."""
+    def recover(
+        self, tree: Tree, index: dict[str, bytes], said: Said, *, repeated: bool = False
+    ) -> None:
+        """Start a trainer on what a loss of power has left, and hold the end against all said.
+
+        `repeated`: every pair comes once more.
+        """
         disk = self._disk(tree)
         for name, content in index.items():
             if (disk / name).parent.is_dir():
                 (disk / name).write_bytes(content)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "fsync", lambda _: None)
-            start_trainer(disk, self._world, said.hear, once=True)
-        assert_recovered(disk, said)
+            world = self._repeating if repeated else self._world
+            start_trainer(disk, world, said.hear, once=True)
+        assert_recovered(disk, said, REPEATED if repeated else RECORDS)
         shutil.rmtree(disk)

@@ -49,8 +49,11 @@ BAD = [b"no pair", b"\xff\xfe"]
 VALUES = [line(pair)[:-1] for pair in (*PAIRS[:6], *PAIRS[3:])]
 VALUES[2:2], VALUES[9:9] = BAD[:1], BAD[1:]
 RECORDS = spread(VALUES, PARTITIONS)
-ENDS = {p: 1 + max(offset for q, offset, _ in RECORDS if q == p) for p in range(PARTITIONS)}
+# Every pair once more.
+REPEATED = spread([*VALUES, *(line(pair)[:-1] for pair in PAIRS)], PARTITIONS)
 REFUSED = {(p, offset) for p, offset, value in RECORDS if value in BAD}
+
+Records = list[tuple[int, int, bytes]]
 
 # Two folders deep, so that both have to be made.
 DATA = Path("srv", "data")
@@ -169,14 +172,14 @@ class InlineTrainings(Trainings):
             self.train_pending()
 
 
-def write_world(folder: Path) -> None:
+def write_world(folder: Path, records: Records) -> None:
     """The records and the base model, on another disk."""
-    (folder / "base").mkdir()
+    (folder / "base").mkdir(parents=True)
     (folder / "base" / "config.json").write_text("{}")
     (folder / "records.jsonl").write_text(
         "".join(
             json.dumps({"partition": p, "offset": o, "value": base64.b64encode(v).decode()}) + "\n"
-            for p, o, v in RECORDS
+            for p, o, v in records
         )
     )
 
@@ -214,10 +217,11 @@ def files_of_datasets(root: Path) -> dict[str, tuple[int, str]]:
     return {str(Path(path).relative_to(root)): told for path, told in snapshot(root).items()}
 
 
-def assert_recovered(disk: Path, said: Said) -> None:
+def assert_recovered(disk: Path, said: Said, records: Records) -> None:
     """Of what was said nothing is gone or different, and nothing is left to do."""
     root = disk / DATA
-    assert_sound(root, ends=ENDS)
+    ends = {p: 1 + max(offset for q, offset, _ in records if q == p) for p in range(PARTITIONS)}
+    assert_sound(root, ends=ends)
     waiting = {each["pair_id"] for each in left_out(datasets(root)[-1])}
     assert sorted(all_lines(root)) == sorted(
         line(pair) for pair in PAIRS if pair.pair_id not in waiting

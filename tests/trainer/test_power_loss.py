@@ -29,7 +29,7 @@ NOT_NEEDED = {
     "image.write:make_folder+": "the same, of the script's folder in it",
     "image.write:write_durably": "so it does; a file is replaced at once for those who read it",
     "intake.__init__:make_folder": "the first segment makes it safe again, before it has a name",
-    "known_ids._write:fsync": "needed where a pair comes again after the failure: none does here",
+    "known_ids._write:fsync": "needed where a pair comes again: has a test of its own below",
     "known_ids._write:sync_folder": "a file that is gone is made anew from the table",
     "process_launcher._locked:make_folder": "makes the environment's folder, which pip can refill",
     "process_launcher.training_environment:sync": "needs an environment that pip takes minutes for",
@@ -135,7 +135,8 @@ def test_power_lost_after_any_step_loses_nothing(laboratory: Laboratory, tape: T
     assert len(left) > len(tape)
     for number, (end, tree) in enumerate(left):
         states = index_states(tape, end)
-        laboratory.recover(tree, states[number % len(states)], tape.said(end))
+        index = states[number % len(states)]
+        laboratory.recover(tree, index, tape.said(end), repeated=number % 2 == 0)
 
 
 def test_whatever_became_of_the_index_nothing_is_lost(laboratory: Laboratory, tape: Tape) -> None:
@@ -232,6 +233,21 @@ def test_a_trainer_that_skips_an_fsync_is_caught(
     laboratory.record(mutant, before_sync=before_sync)
     assert is_caught(laboratory, tape, mutant, before_sync), f"skipped {len(skipped)} times"
     assert skipped
+
+
+def test_known_ids_that_are_not_synced_are_caught(laboratory: Laboratory) -> None:
+    """By an index that is there as it was, and pairs that come again."""
+    place = sync_sites()["known_ids._write:fsync"]
+    mutant = Tape()
+    laboratory.record(mutant, before_sync=lambda: not passes(place))
+
+    def recover_all() -> None:
+        for end, tree in outcomes(mutant):
+            index = index_states(mutant, end)[0]
+            laboratory.recover(tree, index, mutant.said(end), repeated=True)
+
+    with pytest.raises(AssertionError):
+        recover_all()
 
 
 def is_caught(
