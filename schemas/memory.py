@@ -1,24 +1,35 @@
 """Keeping a long-lived process as small as what it holds (glibc; elsewhere nothing is done).
 
-glibc gives each thread that allocates an arena of its own, and an arena shrinks only at its end: a
-worker that reads its state in another thread after each rebalance would grow with each.
+glibc gives each thread that allocates an arena of its own, and an arena shrinks only at its end; so
+does it with large blocks, once one as large was freed. A worker that reads its state anew after
+each rebalance would keep the largest buffers that it ever had, in each of its threads.
 """
 
+import asyncio
 import ctypes
 
-_M_ARENA_MAX = -8
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+
 _ARENAS = 2
+# Larger blocks go back to the system as they are freed: glibc would raise this to 32 MiB.
+_LARGE_BYTES = 256 * 1024
+_FREE_AT_THE_END_BYTES = 4 * 1024 * 1024
+# It takes some milliseconds.
+_RELEASE_SECONDS = 20.0
 
 _libc = ctypes.CDLL(None)
 
 
-def share_arenas() -> None:
-    """At the start of a process, before its threads."""
+def keep_small() -> None:
+    """At the start of a process, before its threads, those of Kafka's clients among them."""
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(_M_ARENA_MAX, _ARENAS)
+        _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        _libc.mallopt(_M_TRIM_THRESHOLD, _FREE_AT_THE_END_BYTES)
 
 
-def release_memory() -> None:
-    """Give back what is free, after something large is gone."""
-    if hasattr(_libc, "malloc_trim"):
-        _libc.malloc_trim(0)
+async def release_memory() -> None:
+    """Give back what is free, again and again: librdkafka frees its buffers when it comes to it."""
+    while hasattr(_libc, "malloc_trim"):
+        await asyncio.sleep(_RELEASE_SECONDS)
+        await asyncio.to_thread(_libc.malloc_trim, 0)

@@ -17,7 +17,6 @@ from faust.types import TP, EventT
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
-from schemas.memory import release_memory
 from streams.changelog import State
 from streams.partition import Partition
 from streams.state import SOURCE_KEY, check_source
@@ -96,7 +95,6 @@ class RunTable(Table[bytes, bytes]):
         if self.app.consumer_generation_id == generation:
             self.runs = {partition: runs for partition, (runs, _) in restored.items()}
             self.leftovers = {number: left for number, (_, left) in restored.items() if left}
-            await asyncio.to_thread(release_memory)
             log.info(
                 "partitions_taken_over",
                 partitions=sorted(ours),

@@ -49,6 +49,15 @@ class _PatientThread(driver.AIOKafkaConsumerThread):
                 return
             await asyncio.sleep(CONNECT_SECONDS)
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Before anything is fetched: `streams.changelog` reads the changelog, and what aiokafka
+        fetched of it would stay in its buffers, megabytes for each partition.
+        """
+        consumer = cast("Any", self._consumer)
+        changelogs = self.app.tables.changelog_topics
+        consumer.pause(*(tp for tp in consumer.assignment() if tp.topic in changelogs))
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def on_thread_stop(self) -> None:
         """Also where aiokafka breaks off: it awaits a fetch that it has just cancelled."""
         try:

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 import structlog
 from faust.worker import Worker
 
-from schemas.memory import share_arenas
 from schemas.settings import WorkerSettings
 from streams import stacks
 from streams.app import WorkerApp
@@ -42,7 +41,6 @@ def run_worker(
     Raises: PairstreamError when this installation cannot run a worker.
     """
     check_installation()
-    share_arenas()
     # Events and rows form no cycles, so looking for these often finds nothing.
     gc.set_threshold(50_000, 20, 20)
     # The fetching thread can wait for its turn: to switch every 5 ms costs a twentieth of the work.

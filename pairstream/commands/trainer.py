@@ -30,7 +30,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     """
     from pairstream.cluster import Cluster
     from pairstream.logs import set_up_logs
-    from schemas.memory import share_arenas
+    from schemas.memory import keep_small
     from schemas.topics import PAIRS, TRAININGS, Names
     from trainer.base_model import resolve_base_model
     from trainer.gate_command import gate_words
@@ -39,7 +39,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
 
     settings = load(TrainerSettings, config_file, flags)
     set_up_logs()
-    share_arenas()
+    keep_small()
     if settings.launcher != "none":
         resolve_base_model(settings.base_model)
         recipe_flags(settings)

@@ -30,6 +30,7 @@ def command(config_file: Path | None, *, rebuild: bool, **flags: Any) -> None:
     from pairstream.cluster import Cluster, describe_worker_source, worker_partitions
     from pairstream.logs import set_up_logs
     from pairstream.terminal import show_progress
+    from schemas.memory import keep_small
     from schemas.topics import (
         GARBLE_REQUESTS,
         PAIRS,
@@ -42,6 +43,7 @@ def command(config_file: Path | None, *, rebuild: bool, **flags: Any) -> None:
 
     settings = load(WorkerSettings, config_file, flags)
     set_up_logs()
+    keep_small()
     names = Names(settings.topic_prefix)
     required = [
         *(names.topic(t) for t in (RUN_EVENTS, GARBLE_REQUESTS, PAIRS, SCORED_ROWS, RUN_OUTCOMES)),
