@@ -251,9 +251,10 @@ class TrainingSettings(RecipeSettings, frozen=True, kw_only=True):
     """One training: what is trained, where, and within which limits."""
 
     launcher: Annotated[
-        Literal["docker", "process", "none"],
+        Literal["docker", "process", "kubernetes", "none"],
         Meta(
-            description="Train in a container, in a process of a virtual environment, or only cut."
+            description="Train in a container, in a process of a virtual environment, in a Job of "
+            "a cluster, or only cut."
         ),
     ] = "docker"
     base_model: Annotated[
@@ -286,6 +287,34 @@ class TrainingSettings(RecipeSettings, frozen=True, kw_only=True):
     training_cpus: Annotated[
         Annotated[float, Positive] | None, Meta(description="The container's CPUs; none: all.")
     ] = None
+    kubernetes_image: Annotated[
+        str | None,
+        Meta(
+            description="For kubernetes: the training image in a registry; without tag or digest, "
+            "the tag of this version's build context is added."
+        ),
+    ] = None
+    kubernetes_claims: Annotated[
+        str,
+        Meta(
+            description="The volume claims with the data directory and the base model, each with "
+            "where the trainer has it: `pairstream-data=/data,models=/models`."
+        ),
+    ] = ""
+    kubernetes_namespace: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z",
+            description="The namespace of the Jobs and the claims.",
+        ),
+    ] = "pairstream"
+    kubernetes_node_selector: Annotated[
+        str, Meta(description="Labels of the nodes that may train: `pool=gpu,zone=a`.")
+    ] = ""
+    kubernetes_tolerations: Annotated[
+        str,
+        Meta(description="Taints that a training bears: `nvidia.com/gpu:NoSchedule,pool=gpu`."),
+    ] = ""
     keep_images: Annotated[
         int,
         Meta(ge=0, description="Training images of ours that are kept after a training."),

@@ -43,7 +43,7 @@ def checksum_file(target: Path) -> Path:
 
 def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
     """What of `names` is in the folder, and all below it; no links, which may lead anywhere."""
-    roots = [folder / name for name in names]
+    roots = [folder / name for name in names if not (folder / name).is_symlink()]
     paths = {path for root in roots for path in (root, *root.rglob("*"))}
     return sorted(path for path in paths if path.is_file() and not path.is_symlink())
 

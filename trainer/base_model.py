@@ -1,13 +1,22 @@
 """Finds the base model: a folder, or a hub name where a hub can be reached."""
 
+import shlex
 from pathlib import Path
 
 from schemas.errors import PairstreamError
 
-CONFIG = "config.json"
+CONFIG, WEIGHTS = "config.json", "*.safetensors"
+
+PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+
+# Read as weights alone, they run nothing: PyTorch refuses whatever else is in them.
+CONVERSION = (
+    "from transformers import AutoModelForCausalLM as M; "
+    "M.from_pretrained('{folder}', use_safetensors=False).save_pretrained('{folder}')"
+)
 
 # Weights as safetensors and text: no pickles, which are programs.
-WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+WANTED = [WEIGHTS, "*.json", "*.txt", "*.model", "*.jinja"]
 
 
 def resolve_base_model(name: str | None) -> Path:
@@ -24,10 +33,24 @@ def resolve_base_model(name: str | None) -> Path:
     if folder.is_dir():
         if not (folder / CONFIG).is_file():
             raise PairstreamError(f"{folder} is no transformers model: it has no {CONFIG}")
+        _refuse_pickles(folder)
         return folder.absolute()
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise PairstreamError(f"the base model {name} is not there: PAIRSTREAM_BASE_MODEL")
     return _download(name)
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Weights in a pickle could run code. Raises: PairstreamError where there are no others."""
+    if any(folder.glob(WEIGHTS)):
+        return
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles:
+        command = shlex.join(["python", "-c", CONVERSION.format(folder=folder.absolute())])
+        raise PairstreamError(
+            f"{folder} has its weights in a pickle ({pickles[0]}) alone, which could run code: "
+            f"write safetensors beside it, where transformers is installed: {command}"
+        )
 
 
 def _download(name: str) -> Path:

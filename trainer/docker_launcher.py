@@ -1,11 +1,10 @@
 """Trains in containers: no network, no root, read-only, limited; GPU when the engine has one."""
 
 import io
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,17 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig
 from urllib3.exceptions import HTTPError
 
+from trainer.followed_log import FollowedLog, lines_of
 from trainer.image import IMAGE_LABEL
-from trainer.launcher import Ended, EngineUnavailable, Plan, Progress
-from trainer.rounds import round_flags
+from trainer.launcher import ENGINE_ENDED, KILLED, Ended, EngineUnavailable, Plan, Progress
+from trainer.mounts import container_user, mounts, script_arguments
 
 log = structlog.get_logger()
 
 LABEL_DIRECTORY = "pairstream.data-dir-id"
 LABEL_TRAINING = "pairstream.training-id"
 
-ROOTLESS_USER = 1000
 STOP_SECONDS = 60
-KILLED = 137
-
-# How a container ends when its engine or its machine goes down: asked to end, killed, or found
-# dead by the next engine. By itself, the script ends with none of them.
-ENGINE_ENDED = {143, KILLED, 255}
 
 # The engine learns of the end and of its reason in either order.
 REASON_SECONDS = 3.0
@@ -51,11 +45,7 @@ def container_spec(plan: Plan, *, gpu: bool, user: str) -> dict[str, Any]:
         "image": plan.context.tag,
         "name": container_name(plan),
         "labels": {LABEL_DIRECTORY: plan.directory_id, LABEL_TRAINING: plan.training_id},
-        "command": [
-            "--dataset", "/dataset", "--base-model", "/base-model", "--output", "/output",
-            "--device", settings.training_device, *round_flags(plan.previous, "/previous"),
-            *plan.arguments,
-        ],
+        "command": script_arguments(plan),
         "user": user,
         "network_mode": "none",
         "read_only": True,
@@ -68,13 +58,10 @@ def container_spec(plan: Plan, *, gpu: bool, user: str) -> dict[str, Any]:
         "shm_size": "1g",
         "log_config": LogConfig(type="json-file", config={"max-size": "50m", "max-file": "2"}),
         "volumes": {
-            str(plan.dataset): {"bind": "/dataset", "mode": "ro"},
-            str(plan.base_model): {"bind": "/base-model", "mode": "ro"},
-            str(plan.folder): {"bind": "/output", "mode": "rw"},
+            str(mount.folder): {"bind": mount.at, "mode": "rw" if mount.writable else "ro"}
+            for mount in mounts(plan)
         },
-    }  # fmt: skip
-    if plan.previous_adapter is not None:
-        spec["volumes"][str(plan.previous_adapter)] = {"bind": "/previous", "mode": "ro"}
+    }
     if settings.training_memory:
         spec["mem_limit"] = spec["memswap_limit"] = settings.training_memory
     if settings.training_cpus:
@@ -107,7 +94,7 @@ class DockerLauncher:
         with _engine_answers():
             self._engine = docker.from_env(timeout=60)
             self._engine.ping()
-        self._log_started: set[str] = set()
+        self._logs: dict[str, FollowedLog] = {}
 
     # --- Image -----------------------------------------------------------------------------------
 
@@ -180,10 +167,7 @@ class DockerLauncher:
             return None
 
     def _create(self, plan: Plan, *, gpu: bool) -> Container:
-        user, group = os.getuid(), os.getgid()
-        if user == 0:
-            user = group = ROOTLESS_USER
-            _give(plan.folder, user, group)
+        user, group = container_user(plan.folder)
         spec = container_spec(plan, gpu=gpu, user=f"{user}:{group}")
         return self._engine.containers.create(**spec)
 
@@ -211,21 +195,10 @@ class DockerLauncher:
         return Ended(code)
 
     def _copy_log(self, plan: Plan, container: Container) -> None:
-        """Append what is new; the first time in this process, write all anew."""
-        path = plan.folder / "training.log"
-        marker = plan.folder / ".training.log.until"
-        first = plan.training_id not in self._log_started
-        until = "" if first or not marker.exists() else marker.read_text()
-        since = datetime.fromisoformat(until[:19]).replace(tzinfo=UTC) if until else None
-        lines = container.logs(timestamps=True, since=since).decode(errors="replace").splitlines()
-        with path.open("w" if first else "a") as file:
-            for line in lines:
-                stamp, _, text = line.partition(" ")
-                if stamp > until:
-                    file.write(text + "\n")
-                    until = stamp
-        marker.write_text(until)
-        self._log_started.add(plan.training_id)
+        def lines_since(since: datetime | None) -> list[str]:
+            return lines_of(container.logs(timestamps=True, since=since))
+
+        self._logs.setdefault(plan.training_id, FollowedLog(plan.folder)).copy(lines_since)
 
     @_engine_answers()
     def stop(self, plan: Plan) -> None:
@@ -235,7 +208,6 @@ class DockerLauncher:
 
     @_engine_answers()
     def clean_up(self, plan: Plan) -> None:
-        (plan.folder / ".training.log.until").unlink(missing_ok=True)
         container = self._find(plan)
         if container is not None:
             container.remove(force=True)
@@ -251,12 +223,6 @@ class DockerLauncher:
             except APIError as error:
                 # Another training's container still uses it: its own end removes it.
                 log.info("image_kept", image=image.tags, why=error.explanation)
-
-
-def _give(folder: Path, user: int, group: int) -> None:
-    """Let the container's user write here."""
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, user, group, follow_symlinks=False)
 
 
 def _ran_out_of_memory(container: Container) -> bool:

@@ -12,6 +12,13 @@ from schemas.settings import TrainingSettings
 from trainer.image import BuildContext
 
 
+KILLED = 137
+
+# How a container ends when its engine or its machine goes down: asked to end, killed, or found
+# dead by the next engine. By itself, the script ends with none of them.
+ENGINE_ENDED = {143, KILLED, 255}
+
+
 class EngineUnavailable(PairstreamError):
     """The place where trainings run cannot be used now; trying later may help."""
 
@@ -96,11 +103,16 @@ class Launcher(Protocol):
 
 
 def make_launcher(settings: TrainingSettings, training_venv: Path) -> Launcher:
-    """The launcher of the settings. Raises: EngineUnavailable."""
+    """The launcher of the settings. Raises: EngineUnavailable, InvalidSettings."""
     if settings.launcher == "docker":
         from trainer.docker_launcher import DockerLauncher
 
         return DockerLauncher()
+    if settings.launcher == "kubernetes":
+        from trainer.kubernetes_launcher import KubernetesLauncher
+        from trainer.kubernetes_manifest import placement
+
+        return KubernetesLauncher(placement(settings))
     from trainer.process_launcher import ProcessLauncher
 
     return ProcessLauncher(training_venv)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Literal
 
 MANIFEST = "manifest.json"
 
@@ -90,10 +91,24 @@ def folder_lock(folder: Path, *, wait: bool = True) -> Iterator[None]:
         os.close(handle)
 
 
+def open_no_link(path: Path, mode: Literal["ab", "wb"]) -> IO[bytes]:
+    """Open it for writing; a link that stands there, which may lead anywhere, is removed first.
+
+    In its folder, a training may leave what it likes.
+    """
+    if path.is_symlink():
+        path.unlink()
+    return open(path, mode, opener=_open_no_link)  # noqa: PTH123, SIM115 - Path's takes no opener
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def write_durably(path: Path, content: bytes, *, read_only: bool = False) -> None:
     """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with open_no_link(temporary, "wb") as file:
         file.write(content)
         file.flush()
         if read_only:

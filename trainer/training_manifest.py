@@ -118,7 +118,7 @@ def how_it_ended(
     code, why = ended.code, ended.why
     figures = _figures(plan.folder / RESULT)
     weights = plan.folder / ADAPTER / "adapter_model.safetensors"
-    if not code and (figures is None or not weights.is_file()):
+    if not code and (figures is None or weights not in files_in(plan.folder, [ADAPTER])):
         code, why = CHECK_FAILED, f"it left no adapter or no {RESULT}: see {plan.folder / LOG}"
     if code and why is None:
         meaning = EXIT_MEANINGS.get(code, f"exit code {code}")

@@ -42,7 +42,7 @@ def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
     settings = load(TrainingSettings, config_file, flags)
     set_up_logs()
     if settings.launcher == "none":
-        raise PairstreamError("PAIRSTREAM_LAUNCHER=none trains nothing: use docker or process")
+        raise PairstreamError("PAIRSTREAM_LAUNCHER=none trains nothing: choose another")
     recipe_flags(settings)  # what cannot be is said before anything is made
     manifest = read_manifest(dataset)
     data = DataDir(settings.data_dir.absolute())

@@ -34,6 +34,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     from schemas.topics import PAIRS, TRAININGS, Names
     from trainer.base_model import resolve_base_model
     from trainer.gate_command import gate_words
+    from trainer.kubernetes_placement import check_placement
     from trainer.recipe import recipe_flags
     from trainer.service import run_trainer
 
@@ -41,9 +42,11 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     set_up_logs()
     keep_small()
     if settings.launcher != "none":
-        resolve_base_model(settings.base_model)
+        base_model = resolve_base_model(settings.base_model)
         recipe_flags(settings)
         gate_words(settings.gate_command)
+        if settings.launcher == "kubernetes":
+            check_placement(settings, [settings.data_dir.absolute(), base_model])
     names = Names(settings.topic_prefix)
     cluster = Cluster(settings)
     cluster.require(names.topic(PAIRS), names.topic(TRAININGS), names.dead_letters(PAIRS))

@@ -9,66 +9,21 @@ from docker import DockerClient
 
 from tests.containers.conftest import MakePlan
 from tests.containers.small_image import small_context
+from tests.trainer.launcher_promises import (
+    WAIT_SECONDS,
+    followed,
+    nothing_to_say,
+    prepared_and_started,
+)
 from trainer.docker_launcher import DockerLauncher, container_name, container_spec
 from trainer.image import IMAGE_LABEL, SCRIPT, BuildContext
 from trainer.launcher import Ended, EngineUnavailable, Plan
 
 pytestmark = pytest.mark.docker
 
-WAIT_SECONDS = 60.0
-
-
-def nothing_to_say(_: str) -> None:
-    """Progress that nobody reads."""
-
-
 def run_to_end(launcher: DockerLauncher, plan: Plan) -> Ended:
-    launcher.prepare(plan, nothing_to_say)
-    launcher.start(plan)
-    deadline = time.monotonic() + WAIT_SECONDS
-    while (ended := launcher.poll(plan)) is None:
-        assert time.monotonic() < deadline, (plan.folder / "training.log").read_text()
-        time.sleep(0.05)
-    return ended
-
-
-def starts(plan: Plan) -> int:
-    return (plan.folder / "starts").read_text().count("started ")
-
-
-def test_a_training_runs_and_leaves_its_files_its_log_and_no_container(
-    make_plan: MakePlan, docker_engine: DockerClient
-) -> None:
-    launcher, plan = DockerLauncher(), make_plan()
-
-    assert run_to_end(launcher, plan) == Ended(0)
-    launcher.clean_up(plan)
-
-    assert (plan.folder / "adapter" / "adapter_model.safetensors").read_bytes() == b"weights"
-    assert "trained /dataset" in (plan.folder / "training.log").read_text()
-    assert docker_engine.containers.list(all=True, filters={"name": container_name(plan)}) == []
-
-
-def test_a_trainer_that_comes_back_follows_the_container_that_it_left(
-    make_plan: MakePlan,
-) -> None:
-    plan = make_plan("--until", "/output/go")
-    first = DockerLauncher()
-    first.prepare(plan, nothing_to_say)
-    first.start(plan)
-    assert first.poll(plan) is None
-
-    second = DockerLauncher()
-    second.start(plan)
-    (plan.folder / "go").touch()
-
-    assert run_to_end(second, plan) == Ended(0)
-    assert starts(plan) == 1
-    second.start(plan)
-    assert second.poll(plan) == Ended(0)
-    assert starts(plan) == 1
-    log = (plan.folder / "training.log").read_text()
-    assert log.count("trained /dataset") == 1
+    prepared_and_started(launcher, plan)
+    return followed(launcher, plan)
 
 
 def test_an_image_is_built_once_for_the_same_files_and_anew_for_others(
@@ -190,8 +145,7 @@ def test_a_training_is_asked_to_end_and_a_removed_container_counts_as_killed(
 ) -> None:
     plan = make_plan("--until", "/output/never")
     launcher = DockerLauncher()
-    launcher.prepare(plan, nothing_to_say)
-    launcher.start(plan)
+    prepared_and_started(launcher, plan)
     deadline = time.monotonic() + WAIT_SECONDS
     while not (plan.folder / "starts").exists():
         assert time.monotonic() < deadline

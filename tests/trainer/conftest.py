@@ -1,5 +1,6 @@
 """Fixtures of the trainer's tests."""
 
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from tests.apache_kafka import ApacheKafka
 from tests.conftest import Pairstream
 from tests.trainer.bench import Bench
 from tests.trainer.deployment import Deployment
+from tests.trainer.played_cluster import PlayedCluster
 from tests.trainer.stand_in import stand_in_context
 from tests.trainer.waiting import wait_for
-from trainer import process_launcher, training
+from trainer import kubernetes_launcher, process_launcher, training
 from trainer.training_manifest import TrainingManifest
 
 
@@ -51,3 +53,14 @@ def in_background(bench: Bench) -> Any:
 
         yield submit
         gate.touch()
+
+
+@pytest.fixture
+def played_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+    """A cluster that KUBECONFIG names, whose claims `data` and `models` are folders of the test."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.setattr(kubernetes_launcher, "WAIT_SECONDS", 0.02)
+    cluster = PlayedCluster({"data": tmp_path / "data", "models": tmp_path / "models"})
+    cluster.write_kubeconfig(tmp_path / "kubeconfig")
+    yield cluster
+    cluster.close()

@@ -28,6 +28,8 @@ def main() -> int:
     asked = signal.SIG_IGN if args.stubborn else lambda *_: os._exit(143)
     signal.signal(signal.SIGTERM, asked)
     note(args.starts, f"started {os.getpid()} {' '.join(sorted(os.environ))}")
+    sys.stdout.write("begun\n")
+    sys.stdout.flush()
     while args.until and not args.until.exists():
         time.sleep(0.02)
     if args.killed:

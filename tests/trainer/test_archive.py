@@ -77,6 +77,13 @@ def test_links_are_left_out_wherever_they_lead(model: Path, tmp_path: Path) -> N
     assert files_in(model, NAMES) == before
 
 
+def test_a_folder_that_is_a_link_is_no_folder_of_the_model(model: Path, tmp_path: Path) -> None:
+    (model / "adapter").rename(tmp_path / "elsewhere")
+    (model / "adapter").symlink_to(tmp_path / "elsewhere")
+
+    assert files_in(model, NAMES) == [model / "metrics.jsonl"]
+
+
 def test_an_archive_is_replaced_as_a_whole(model: Path, tmp_path: Path) -> None:
     target = tmp_path / "a.tar.gz"
     target.write_bytes(b"half of an archive")

@@ -82,3 +82,20 @@ def test_without_the_hubs_client_a_folder_is_asked_for(monkeypatch: pytest.Monke
 
     with pytest.raises(PairstreamError, match="pip install huggingface_hub, or name a folder"):
         resolve_base_model("org/small")
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt", "old.ckpt"]
+)
+def test_weights_in_a_pickle_alone_are_refused_with_the_way_to_convert_them(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").touch()
+    (tmp_path / name).touch()
+
+    with pytest.raises(PairstreamError, match=rf"a pickle \({name}\) alone.*: python -c ") as refused:
+        resolve_base_model(str(tmp_path))
+    assert "\n" not in str(refused.value)
+
+    (tmp_path / "model.safetensors").touch()
+    assert resolve_base_model(str(tmp_path)) == tmp_path

@@ -70,3 +70,16 @@ def test_folders_are_made_with_those_above_them(tmp_path: Path) -> None:
     make_folder(tmp_path / "a" / "b" / "c")
 
     assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_a_link_in_the_way_of_a_write_leads_nowhere(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"as it was")
+    for name in ("file", ".file.tmp"):
+        (tmp_path / name).symlink_to(victim)
+
+    write_durably(tmp_path / "file", b"written")
+
+    assert victim.read_bytes() == b"as it was"
+    assert not (tmp_path / "file").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"written"

@@ -1,13 +1,19 @@
 """The base model: its layers, its parameters, its four bits."""
 
+import json
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from schemas.errors import PairstreamError
 from tests.training.conftest import MakeDataset, Train, pair
+from trainer.base_model import resolve_base_model
 from trainer.train_dpo.files import save_adapter
 from trainer.train_dpo.model import adaptable_layers, count_parameters, load_model
 from trainer.train_dpo.refusals import BAD_DATA
@@ -254,6 +260,61 @@ def test_bad_base_model_is_refused(
     trained = train(make_dataset(), base_model=base_model)
     assert trained.code == BAD_DATA
     assert f"train_dpo: {base_model} " in trained.stderr
+
+
+@pytest.mark.parametrize(("kind", "code"), [("own", BAD_DATA), (None, 0)])
+def test_code_that_comes_with_a_base_model_does_not_run(
+    make_dataset: MakeDataset,
+    train: Train,
+    tiny_model: Path,
+    tmp_path: Path,
+    kind: str | None,
+    code: int,
+) -> None:
+    base_model = tmp_path / "with-code"
+    shutil.copytree(tiny_model, base_model)
+    for name, classes in {
+        "config.json": ("AutoConfig", "AutoModelForCausalLM"),
+        "tokenizer_config.json": ("AutoTokenizer",),
+    }.items():
+        config = json.loads((base_model / name).read_text())
+        config["auto_map"] = {each: "own.Own" for each in classes}
+        config |= {"model_type": kind} if kind and name == "config.json" else {}
+        (base_model / name).write_text(json.dumps(config))
+    (base_model / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+
+    trained = train(make_dataset(), "--max-steps", 1, base_model=base_model)
+
+    assert trained.code == code
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_in_a_pickle_alone_are_refused_and_the_command_that_is_named_converts_them(
+    make_dataset: MakeDataset, train: Train, tiny_model: Path, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    base_model = tmp_path / "old"
+    shutil.copytree(tiny_model, base_model)
+    weights = load_file(base_model / "model.safetensors")
+    (base_model / "model.safetensors").unlink()
+    torch.save(weights, base_model / "pytorch_model.bin")
+
+    trained = train(make_dataset(), base_model=base_model)
+    assert trained.code == BAD_DATA
+    assert "model.safetensors" in trained.stderr
+    with pytest.raises(PairstreamError) as refused:
+        resolve_base_model(str(base_model))
+    command = str(refused.value).partition("transformers is installed: ")[2]
+    _, *words = shlex.split(command)
+    subprocess.run([sys.executable, *words], check=True, timeout=100, cwd=tmp_path)
+
+    converted = load_file(resolve_base_model(str(base_model)) / "model.safetensors")
+    assert converted.keys() <= weights.keys()
+    for name, tensor in converted.items():
+        torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0)
+    assert load_model(base_model, "cpu", "none") is not None
 
 
 def test_base_model_that_is_not_there_is_refused_in_one_line(

@@ -12,7 +12,7 @@ import pytest
 from tests.training.conftest import PAIRS, MakeDataset, Train, Trained, pair
 from trainer.train_dpo.model import load_tokenizer
 from trainer.train_dpo.recorder import check_log
-from trainer.train_dpo.refusals import STOPPED
+from trainer.train_dpo.refusals import BAD_DATA, STOPPED
 from trainer.train_dpo.training import last_checkpoint
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
@@ -180,6 +180,42 @@ def test_training_that_only_lacks_its_end_gets_no_further_step(
     )
     uncured = train(dataset, "--max-steps", 3, output="uncured")
     assert [log["step"] for log in uncured.steps] == [1, 2, 3, 4]
+
+
+class Bomb:
+    """Made from a pickle, it leaves a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, (str(self._folder),))
+
+
+@pytest.mark.parametrize("state", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_state_that_would_run_something_is_refused_and_does_not(
+    make_dataset: MakeDataset,
+    train: Train,
+    stop_after: Callable[[int], None],
+    tmp_path: Path,
+    state: str,
+) -> None:
+    import torch
+
+    dataset = make_dataset()
+    stop_after(2)
+    stopped = train(dataset)
+    checkpoint = stopped.output / "checkpoints" / "checkpoint-2"
+    assert (checkpoint / state).is_file()
+    torch.save(Bomb(tmp_path / "ran"), checkpoint / state)
+
+    resumed = train(dataset)
+
+    assert resumed.code == BAD_DATA
+    assert f"{checkpoint} holds more than a training's state" in resumed.stderr
+    assert not (tmp_path / "ran").exists()
+    torch.load(checkpoint / state, weights_only=False)
+    assert (tmp_path / "ran").exists(), "else there was nothing to refuse"
 
 
 def test_what_a_kill_left_half_written_is_passed_over(

@@ -101,12 +101,14 @@ def test_merged_round_gives_one_adapter_for_the_plain_base(
 
 
 @pytest.mark.parametrize("flag", ["--init-adapter", "--merge-first"])
-@pytest.mark.parametrize("broken", ["no weights", "other layers"])
+@pytest.mark.parametrize("broken", ["no weights", "a pickle", "other layers"])
 def test_adapter_that_does_not_fit_is_refused(
     make_dataset: MakeDataset, train: Train, tmp_path: Path, flag: str, broken: str
 ) -> None:
     folder = tmp_path / "adapter"
     folder.mkdir()
+    if broken == "a pickle":
+        (folder / "adapter_model.bin").write_bytes(b"")
     if broken == "other layers":
         (folder / "adapter_model.safetensors").write_bytes(b"")
         config = {"peft_type": "LORA", "r": 4, "target_modules": ["elsewhere"]}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from .data import Row, like_lengths_together
 from .files import write_metrics
 from .model import adaptable_layers, has_bfloat16, load_model
 from .recorder import is_saturated, make_recorder, steps_of
-from .refusals import STOPPED, Refused
+from .refusals import BAD_DATA, STOPPED, Refused
 from .rounds import load_adapter, merge_into_base
 from .stop import Stop
 
@@ -194,10 +196,26 @@ def train_to_the_end(trainer: Any, args: argparse.Namespace, stop: Stop) -> None
     if checkpoint is not None:
         print(f"going on from {checkpoint.name}")
     stop.training = True
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with refusing_bad_checkpoint(checkpoint):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     stop.training = False
     if stop.asked:
         raise Refused(STOPPED, "stopped: a start with the same output goes on from here")
+
+
+@contextlib.contextmanager
+def refusing_bad_checkpoint(checkpoint: Path | None) -> Iterator[None]:
+    """Transformers reads states of a checkpoint as tensors alone (`weights_only`): what else a
+    pickle holds is refused, and not run.
+    """
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise Refused(
+            BAD_DATA,
+            f"{checkpoint} holds more than a training's state: somebody wrote to it; remove it to "
+            "train from the beginning",
+        ) from error
 
 
 def is_at_its_end(state: Any, early_stop: int) -> bool:
