@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -27,6 +26,7 @@ LABEL_DIRECTORY = "pairstream.data-dir-id"
 LABEL_TRAINING = "pairstream.training-id"
 
 STOP_SECONDS = 60
+CONFLICT = 409
 
 # The engine learns of the end and of its reason in either order.
 REASON_SECONDS = 3.0
@@ -169,7 +169,12 @@ class DockerLauncher:
     def _create(self, plan: Plan, *, gpu: bool) -> Container:
         user, group = container_user(plan.folder)
         spec = container_spec(plan, gpu=gpu, user=f"{user}:{group}")
-        return self._engine.containers.create(**spec)
+        try:
+            return self._engine.containers.create(**spec)
+        except APIError as error:
+            if error.status_code != CONFLICT:
+                raise
+            return self._engine.containers.get(container_name(plan))  # another trainer was faster
 
     def _may_use_gpu(self, plan: Plan) -> bool:
         if plan.settings.training_device == "cpu":

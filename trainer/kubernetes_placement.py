@@ -77,9 +77,7 @@ def check_placement(settings: TrainingSettings, folders: Iterable[Path]) -> None
         claim_of(folder, claims)
 
 
-def _parts(
-    setting: str, text: str, form: re.Pattern[str], shown: str
-) -> Iterator[re.Match[str]]:
+def _parts(setting: str, text: str, form: re.Pattern[str], shown: str) -> Iterator[re.Match[str]]:
     """Each part of a list, taken apart. Raises: InvalidSettings."""
     for part in filter(None, map(str.strip, text.split(","))):
         found = form.fullmatch(part)

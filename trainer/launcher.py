@@ -11,7 +11,6 @@ from schemas.errors import PairstreamError
 from schemas.settings import TrainingSettings
 from trainer.image import BuildContext
 
-
 KILLED = 137
 
 # How a container ends when its engine or its machine goes down: asked to end, killed, or found
@@ -110,7 +109,7 @@ def make_launcher(settings: TrainingSettings, training_venv: Path) -> Launcher:
         return DockerLauncher()
     if settings.launcher == "kubernetes":
         from trainer.kubernetes_launcher import KubernetesLauncher
-        from trainer.kubernetes_manifest import placement
+        from trainer.kubernetes_placement import placement
 
         return KubernetesLauncher(placement(settings))
     from trainer.process_launcher import ProcessLauncher

@@ -98,7 +98,7 @@ def open_no_link(path: Path, mode: Literal["ab", "wb"]) -> IO[bytes]:
     """
     if path.is_symlink():
         path.unlink()
-    return open(path, mode, opener=_open_no_link)  # noqa: PTH123, SIM115 - Path's takes no opener
+    return open(path, mode, opener=_open_no_link)
 
 
 def _open_no_link(path: str, flags: int) -> int:

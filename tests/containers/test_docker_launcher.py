@@ -21,6 +21,7 @@ from trainer.launcher import Ended, EngineUnavailable, Plan
 
 pytestmark = pytest.mark.docker
 
+
 def run_to_end(launcher: DockerLauncher, plan: Plan) -> Ended:
     prepared_and_started(launcher, plan)
     return followed(launcher, plan)

@@ -26,7 +26,9 @@ class DockerPlace:
         return f"/output/{name}"
 
     def leftovers(self) -> list[str]:
-        found = self._engine.containers.list(all=True, filters={"name": container_name(self.plan())})
+        found = self._engine.containers.list(
+            all=True, filters={"name": container_name(self.plan())}
+        )
         return [str(container.name) for container in found]
 
 

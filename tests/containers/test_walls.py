@@ -66,7 +66,7 @@ def run_script(make_plan: MakePlan, script: str, *arguments: str) -> tuple[Plan,
 def test_the_network_is_out_of_reach(make_plan: MakePlan, listener: int) -> None:
     _, found = run_script(
         make_plan,
-        '''
+        """
 def connect(address):
     socket.create_connection(address, timeout=5).close()
     return "connected"
@@ -79,7 +79,7 @@ tell(
     raw=tried(lambda: str(socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))),
     engine=tried(lambda: str(os.stat("/var/run/docker.sock"))),
 )
-''',
+""",
         "--port",
         str(listener),
     )
@@ -93,7 +93,7 @@ tell(
 def test_it_becomes_nobody_else(make_plan: MakePlan) -> None:
     _, found = run_script(
         make_plan,
-        '''
+        """
 user = subprocess.run(["/usr/bin/root-id", "-u"], capture_output=True, text=True).stdout
 tell(
     setuid=tried(lambda: os.setuid(0)),
@@ -104,7 +104,7 @@ tell(
     shadow=tried(lambda: open("/etc/shadow").read()),
     mount=ctypes.CDLL(None).mount(b"none", b"/output", b"tmpfs", 0, None),
 )
-''',
+""",
     )
 
     assert found == {
@@ -119,7 +119,7 @@ def test_it_forks_only_so_often(make_plan: MakePlan, docker_engine: DockerClient
 
     _, found = run_script(
         make_plan,
-        '''
+        """
 count, error = 0, None
 while count < 5000 and error is None:
     try:
@@ -131,7 +131,7 @@ while count < 5000 and error is None:
         error = errno.errorcode[refused.errno]
 tell(count=count, error=error)
 os._exit(0)
-''',
+""",
     )
 
     assert found["error"] == "EAGAIN"
@@ -148,7 +148,7 @@ def test_it_sees_nothing_of_the_trainer_and_of_other_datasets(
 
     _, found = run_script(
         make_plan,
-        '''
+        """
 def environment(number):
     try:
         return open(f"/proc/{number}/environ").read()
@@ -170,7 +170,7 @@ tell(
     others=found,
     above=sorted(set(os.listdir("/dataset/..")) & {"other-dataset", "models"}),
 )
-''',
+""",
     )
 
     assert found == {
@@ -181,7 +181,7 @@ tell(
 def test_it_writes_into_its_own_folder_alone(make_plan: MakePlan) -> None:
     plan, found = run_script(
         make_plan,
-        '''
+        """
 def write(folder):
     with open(os.path.join(folder, "written"), "w") as file:
         file.write("x")
@@ -191,7 +191,7 @@ places = ["/", "/etc", "/usr/bin", "/train_dpo", "/var/tmp", "/dev", "/root", "/
           "/sys/fs/cgroup", "/dataset", "/base-model", "/output", "/tmp", "/dev/shm"]
 outcome = {place: tried(lambda: write(place)) for place in places}
 tell(written=sorted(place for place in places if outcome[place] == "written"))
-''',
+""",
     )
 
     assert found == {"written": ["/dev/shm", "/output", "/tmp"]}
@@ -199,9 +199,7 @@ tell(written=sorted(place for place in places if outcome[place] == "written"))
     assert not (plan.base_model / "written").exists()
 
 
-def test_links_that_it_leaves_lead_the_trainer_nowhere(
-    make_plan: MakePlan, tmp_path: Path
-) -> None:
+def test_links_that_it_leaves_lead_the_trainer_nowhere(make_plan: MakePlan, tmp_path: Path) -> None:
     victim, other = tmp_path / "victim", tmp_path / "models" / "other" / "adapter"
     victim.write_text("as it was")
     other.mkdir(parents=True)

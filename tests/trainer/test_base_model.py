@@ -93,7 +93,9 @@ def test_weights_in_a_pickle_alone_are_refused_with_the_way_to_convert_them(
     (tmp_path / "config.json").touch()
     (tmp_path / name).touch()
 
-    with pytest.raises(PairstreamError, match=rf"a pickle \({name}\) alone.*: python -c ") as refused:
+    with pytest.raises(
+        PairstreamError, match=rf"a pickle \({name}\) alone.*: python -c "
+    ) as refused:
         resolve_base_model(str(tmp_path))
     assert "\n" not in str(refused.value)
 

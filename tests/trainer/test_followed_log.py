@@ -51,11 +51,11 @@ def test_the_rest_of_a_long_line_follows_it(tmp_path: Path) -> None:
     followed = FollowedLog(tmp_path)
 
     followed.copy(lambda _: [f"{STAMPS[0]} a", "no stamp", f"{STAMPS[1]} b"])
-    followed.copy(lambda _: [f"{STAMPS[0]} a", "no stamp", f"{STAMPS[2]} c", "2026-99-99T1 is none"])
-
-    assert (tmp_path / "training.log").read_text() == (
-        "a\nno stamp\nb\nc\n2026-99-99T1 is none\n"
+    followed.copy(
+        lambda _: [f"{STAMPS[0]} a", "no stamp", f"{STAMPS[2]} c", "2026-99-99T1 is none"]
     )
+
+    assert (tmp_path / "training.log").read_text() == ("a\nno stamp\nb\nc\n2026-99-99T1 is none\n")
 
 
 def test_only_newlines_end_a_line() -> None:
@@ -77,7 +77,7 @@ def test_timestamps_of_all_engines_sort_as_their_moments(stamp: str, moment: str
     assert in_utc(stamp) == moment
 
 
-@given(st.lists(st.integers(1, 10), max_size=20), st.data())
+@given(steps=st.lists(st.integers(1, 10), max_size=20), data=st.data())
 def test_whatever_windows_are_seen_each_line_is_written_once(
     steps: list[int], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

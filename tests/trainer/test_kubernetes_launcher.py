@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from schemas.errors import InvalidSettings, PairstreamError
 from tests.conftest import Pairstream
+from tests.trainer.launcher_places import KubernetesPlace
 from tests.trainer.launcher_promises import (
     followed,
     log_of,
@@ -17,7 +18,6 @@ from tests.trainer.launcher_promises import (
     starts,
 )
 from tests.trainer.played_cluster import JOBS, PODS, Fault, PlayedCluster, end_job, end_pod
-from tests.trainer.launcher_places import KubernetesPlace
 from tests.trainer.stand_in import make_base_model
 from tests.trainer.waiting import wait_for
 from trainer import kubernetes_cluster, kubernetes_launcher

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
-from kubernetes_validate import utils as kubernetes_schemas
 import pytest
 import yaml
+from kubernetes_validate import utils as kubernetes_schemas
 
 from schemas.errors import InvalidSettings
 from schemas.settings import TrainingSettings

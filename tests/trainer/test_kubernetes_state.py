@@ -180,9 +180,13 @@ def test_how_it_ended(of_job: Job, pods: list[Pod], expected: Ended) -> None:
         (job(), [pod("Running")], Runs(pod("Running"))),
         # The Job has failed, its pod not: the script may still write.
         (job(failed("DeadlineExceeded")), [pod("Running")], Runs(pod("Running"))),
-        (job(failed()), [ended(7, born="1"), pod("Unknown", born="2")], Runs(pod("Unknown", born="2"))),
+        (
+            job(failed()),
+            [ended(7, born="1"), pod("Unknown", born="2")],
+            Runs(pod("Unknown", born="2")),
+        ),
     ],
-)  # fmt: skip
+)
 def test_while_it_has_not_ended(of_job: Job, pods: list[Pod], expected: object) -> None:
     assert how_it_stands(of_job, pods) == expected
 
