@@ -1,6 +1,7 @@
 """Where everything lies in the data directory. Contract, section 5, and the trainer's own files."""
 
 import fcntl
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -98,7 +99,8 @@ def open_no_link(path: Path, mode: Literal["ab", "wb"]) -> IO[bytes]:
     """
     if path.is_symlink():
         path.unlink()
-    return open(path, mode, opener=_open_no_link)
+    # By the name that Path.open calls, too: the tests of failing disks stand in for it.
+    return io.open(path, mode, opener=_open_no_link)  # noqa: UP020
 
 
 def _open_no_link(path: str, flags: int) -> int:

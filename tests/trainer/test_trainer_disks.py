@@ -20,6 +20,7 @@ from tests.trainer.invariants import all_lines, assert_datasets, assert_sound, d
 from tests.trainer.made_pairs import line, make_pairs
 from tests.trainer.power_loss_session import (
     DATA,
+    RECORDS,
     Said,
     ScriptInProcess,
     assert_recovered,
@@ -129,7 +130,7 @@ def disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_wherever_the_disk_fails_the_trainer_ends_and_the_next_one_goes_on(
     kind: Kind, error: int, at_least: int, disks: Path
 ) -> None:
-    write_world(disks)
+    write_world(disks, RECORDS)
     for number in count(1):
         disk = disks / "disk"
         said = Said()
@@ -138,7 +139,7 @@ def test_wherever_the_disk_fails_the_trainer_ends_and_the_next_one_goes_on(
             break
         assert_datasets(disk / DATA)
         start_trainer(disk, disks, said.hear, once=True)
-        assert_recovered(disk, said)
+        assert_recovered(disk, said, RECORDS)
         shutil.rmtree(disk)
     assert not failing.failed
     assert number > at_least
