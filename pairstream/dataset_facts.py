@@ -11,7 +11,8 @@ from msgspec import Struct
 from pairstream.data_facts import TrainingFacts, read_trainings
 from schemas.errors import PairstreamError
 from schemas.rows import TrainingStepName
-from trainer.composition import Composition, composition_of
+from trainer.composing import composition_of
+from trainer.composition import Composition
 from trainer.datasets import (
     EVAL,
     DatasetManifest,

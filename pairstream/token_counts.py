@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from schemas.errors import PairstreamError
 from trainer.columns import Column
-from trainer.composition import Quantiles, quantiles
+from trainer.composing import quantiles
+from trainer.composition import Quantiles
 
 SIDES = ("chosen", "rejected")
 

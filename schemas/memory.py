@@ -28,8 +28,14 @@ def keep_small() -> None:
         _libc.mallopt(_M_TRIM_THRESHOLD, _FREE_AT_THE_END_BYTES)
 
 
-async def release_memory() -> None:
-    """Give back what is free, again and again: librdkafka frees its buffers when it comes to it."""
-    while hasattr(_libc, "malloc_trim"):
+def release_memory() -> None:
+    """Give back what is free."""
+    if hasattr(_libc, "malloc_trim"):
+        _libc.malloc_trim(0)
+
+
+async def keep_releasing_memory() -> None:
+    """Again and again: librdkafka frees its buffers when it comes to it."""
+    while True:
         await asyncio.sleep(_RELEASE_SECONDS)
-        await asyncio.to_thread(_libc.malloc_trim, 0)
+        await asyncio.to_thread(release_memory)

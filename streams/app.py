@@ -13,7 +13,7 @@ from yarl import URL
 from schemas import clients, dead_letters
 from schemas.dead_letters import Origin
 from schemas.errors import InvalidRecord
-from schemas.memory import release_memory
+from schemas.memory import keep_releasing_memory
 from schemas.rows import encode, parse_garble_request
 from schemas.settings import WorkerSettings
 from schemas.topics import (
@@ -112,7 +112,8 @@ class WorkerApp:
         async def settle_runs(stream: Any) -> None:
             self._start(self.fence.beat(), self.producer.serve(), self.table.watch())
             self._start(self.expiry.serve(self.table, self.producer, self.fence))
-            self._start(watch_source(self._describe_source, changed=self.failed), release_memory())
+            self._start(watch_source(self._describe_source, changed=self.failed))
+            self._start(keep_releasing_memory())
             pipeline = self._pipeline()
             async for event in stream.noack().events():
                 await pipeline.feed(event, *self._settle_runs(event))

@@ -16,7 +16,8 @@ import orjson
 
 from schemas.crash_points import crash_point
 from trainer.columns import Column
-from trainer.composition import Composer, Composition
+from trainer.composing import Composer
+from trainer.composition import Composition
 from trainer.datasets import EVAL, LEFT_OUT, TRAIN, FileEntry
 from trainer.layout import READ_ONLY
 from trainer.left_out import LeftOut, left_out_line

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.machine import peak_memory
 from pairstream.logs import set_up_logs
-from schemas.memory import share_arenas
+from schemas.memory import keep_small
 from schemas.settings import TrainerSettings
 from schemas.source import Source
 from trainer.intake import Intake
@@ -27,7 +27,7 @@ def open_intake(root: Path) -> Intake:
 
 
 def main(root: Path) -> None:
-    share_arenas()
+    keep_small()
     with closing(open_intake(root)) as intake:
         begun = time.monotonic()
         manifest = intake.cut()

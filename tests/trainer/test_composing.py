@@ -14,15 +14,8 @@ from schemas.rows import Pair, assistant_message
 from tests.trainer.made_pairs import line, make_pairs
 from tests.trainer.stand_in import publish
 from trainer.columns import Column
-from trainer.composition import (
-    Composer,
-    Composition,
-    Quantiles,
-    Shares,
-    composition_of,
-    quantiles,
-    shares,
-)
+from trainer.composing import Composer, composition_of, quantiles, shares
+from trainer.composition import Composition, Quantiles, Shares
 from trainer.datasets import read_manifest
 
 # The same examples every time: no test may depend on luck.
