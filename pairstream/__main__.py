@@ -20,6 +20,7 @@ COMMANDS = {
     "dataset": "List, show, compare and export datasets.",
     "replay": "Rebuild a dataset from a topic.",
     "train": "Train on one dataset, now.",
+    "reproduce": "Train again, and compare what comes of it.",
     "models": "List, compare, promote and roll back models.",
     "status": "One screen: lag, runs, pairs, datasets, trainings.",
     "dlt": "Show and re-send dead letters.",

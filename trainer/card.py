@@ -121,6 +121,7 @@ def _made_with(manifest: TrainingManifest, figures: Mapping[str, Any]) -> list[t
         ("previous round", f"{previous.training_id} ({previous.how})" if previous else "none"),
         ("started", manifest.started_at.isoformat(timespec="seconds")),
         ("finished", manifest.finished_at.isoformat(timespec="seconds")),
+        ("pairstream", manifest.made_by.told if manifest.made_by else None),
         ("launcher", manifest.launcher),
         ("image", manifest.image),
         ("image tag", manifest.image_tag),

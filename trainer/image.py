@@ -81,3 +81,14 @@ def training_context() -> BuildContext:
             },
         }
     )
+
+
+def kept_context(folder: Path) -> BuildContext | None:
+    """What `write` has laid out there; None where there is none."""
+    names = ("Dockerfile", REQUIREMENTS, *sorted(
+        str(path.relative_to(folder)) for path in (folder / SCRIPT_FOLDER).glob("*.py")
+    ))  # fmt: skip
+    try:
+        return BuildContext({name: (folder / name).read_bytes() for name in names})
+    except FileNotFoundError:
+        return None

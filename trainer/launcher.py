@@ -45,13 +45,14 @@ class Plan:
     settings: TrainingSettings
     context: BuildContext
     previous: Previous | None = None
+    models: Path | None = None
 
     @property
     def previous_adapter(self) -> Path | None:
-        """It lies beside this training's folder."""
+        """It lies among the `models`: those beside this training's folder, unless named."""
         if self.previous is None:
             return None
-        return self.folder.parent / self.previous.training_id / "adapter"
+        return (self.models or self.folder.parent) / self.previous.training_id / "adapter"
 
 
 @dataclass(frozen=True)

@@ -55,12 +55,16 @@ class TrainingInterrupted(Exception):
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What is to be trained, and where its folder `models/<training_id>` lies."""
+    """What is to be trained, and where its folder `models/<training_id>` lies.
+
+    `plan`: where the settings do not say how; what comes of such a training is not published.
+    """
 
     training_id: str
     directory_id: str
     dataset: Path
     models: Path
+    plan: Plan | None = None
 
     @property
     def folder(self) -> Path:
@@ -92,14 +96,14 @@ def run_training(
         PairstreamError: dataset or base model are not what they should be.
     """
     dataset = verify_dataset(request.dataset)
-    plan = _plan(request, settings)
+    plan = request.plan or _plan(request, settings)
     make_folder(plan.folder)
     with alone(plan):
         manifest = read_training(plan.folder)
         if manifest is None:
             manifest = _train(plan, dataset, launcher, on_step, on_progress, stop)
         crash_point("training.ended")
-        if manifest.succeeded:
+        if manifest.succeeded and request.plan is None:
             publish(request.models, manifest, on_step)
         launcher.clean_up(plan)
         crash_point("training.cleaned_up")

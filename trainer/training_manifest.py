@@ -13,6 +13,7 @@ from trainer.archive import files_in
 from trainer.datasets import DatasetManifest, file_sha256
 from trainer.launcher import Ended, Plan, Previous
 from trainer.layout import MANIFEST, sync_file, write_durably
+from trainer.made_by import MadeBy, made_by
 from trainer.verdict import Verdict
 
 RESULT, METRICS, LOG, ADAPTER = "result.json", "metrics.jsonl", "training.log", "adapter"
@@ -63,7 +64,7 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class TrainingManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """How a training ended."""
+    """How a training ended. `made_by` saw its end; null where an older trainer did."""
 
     training_id: str
     dataset: str
@@ -82,6 +83,7 @@ class TrainingManifest(msgspec.Struct, frozen=True, kw_only=True):
     interruptions: int = 0
     previous: Previous | None = None
     gate: Verdict | None = None
+    made_by: MadeBy | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -145,6 +147,7 @@ def how_it_ended(
         },
         interruptions=started.interruptions,
         previous=started.previous,
+        made_by=made_by(),
     )
 
 

@@ -16,6 +16,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     for flag in ("--dataset", "--base-model", "--base-model-name", "--output", "--device"):
         parser.add_argument(flag)
+    parser.add_argument("--init-adapter")
     parser.add_argument("--starts", type=Path)
     parser.add_argument("--code", type=int, default=0)
     parser.add_argument("--result", default=json.dumps({"final_loss": 0.5}))
@@ -37,12 +38,20 @@ def main() -> int:
     output = Path(args.output)
     (output / "checkpoints").mkdir(exist_ok=True)
     (output / "adapter").mkdir(exist_ok=True)
-    (output / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
+    (output / "adapter" / "adapter_model.safetensors").write_bytes(one_number())
     (output / "metrics.jsonl").write_text('{"step":1,"steps":1,"loss":0.5}\n')
     (output / "result.json").write_text(args.result)
+    if args.init_adapter:
+        sys.stdout.write(f"began with {args.init_adapter}\n")
     sys.stdout.write(f"trained {args.dataset} {args.base_model_name}\n")
     note(args.starts, "ended")
     return args.code
+
+
+def one_number() -> bytes:
+    """A file of safetensors with one tensor."""
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    return len(header).to_bytes(8, "little") + header + bytes(4)
 
 
 def note(path: Path, text: str) -> None:
