@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types format bench bench-quick chaos clean
+.PHONY: help setup demo test test-quick check lint types format bench bench-quick chaos clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -27,6 +27,11 @@ demo: .venv/.service ## Run the main job: agent, Kafka, pairs, a training, an ar
 
 test: .venv/.complete ## Run all tests (ARGS="-k name" for some)
 	$(BIN)/python -m pytest $(ARGS)
+
+QUICK := not (kafka or docker or broker or training or long)
+
+test-quick: .venv/.complete ## Run the tests that need no broker, engine or training, within a minute
+	$(BIN)/python -m pytest -m "$(QUICK)" $(ARGS)
 
 check: lint types test ## What a change must pass
 

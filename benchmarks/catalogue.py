@@ -10,12 +10,14 @@ from benchmarks import (
     scaling,
     startup,
     trainer,
+    training,
     worker,
 )
 from benchmarks.bench import Row
 
 _MODULES = (
-    worker, replay, latency, restart, memory, long_runs, trainer, startup, scaling, client
+    worker, replay, latency, restart, memory, long_runs, trainer, startup, scaling, client,
+    training,
 )  # fmt: skip
 
 ROWS: tuple[Row, ...] = tuple(

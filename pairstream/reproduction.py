@@ -116,9 +116,7 @@ def reproduce(
     if not again.succeeded:
         write_durably(request.folder / COMPARISON, b"null\n")  # the next try is another one
         raise PairstreamError(f"the training failed this time: {again.why}")
-    diff = compare_trainings(
-        (manifest, first), (again, read_outcome(request.folder)), tolerance
-    )
+    diff = compare_trainings((manifest, first), (again, read_outcome(request.folder)), tolerance)
     found = Reproduction(
         training_id=manifest.training_id,
         folder=str(request.folder),

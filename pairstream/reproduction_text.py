@@ -17,8 +17,10 @@ def reproduction_lines(found: Reproduction) -> Iterator[str]:
     yield _adapter(found)
     if found.ran_otherwise:
         rows = [[name, *map(_shown, both)] for name, both in found.ran_otherwise.items()]
-        yield "what it ran with differs, which may be why" if not found.reproduced else (
-            "what it ran with differs, and changed nothing"
+        yield (
+            "what it ran with differs, which may be why"
+            if not found.reproduced
+            else ("what it ran with differs, and changed nothing")
         )
         yield from (f"  {line}" for line in aligned([["", "first", "again"], *rows]))
 

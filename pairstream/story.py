@@ -1,5 +1,6 @@
 """Why a run gave the rows that it gave, or none: all that is known of it, as one value."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -7,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from pairstream.letters import Letter
+from pairstream.lineage import ModelOfRun
 from pairstream.pair_places import DatasetPlace, LeftOutPlace, PairPlaces
 from pairstream.run_events import EventFacts, Fate, event_facts, fate_of, fold_events
 from pairstream.run_records import Progress, RunRecords
@@ -14,6 +16,7 @@ from schemas.errors import PairstreamError
 from schemas.rows import GarbleRequest, Outcome, Pair, ScoredRow
 from schemas.settings import WorkerSettings
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, RUN_OUTCOMES, SCORED_ROWS, Names
+from trainer.datasets import TRAIN
 
 PairState = Literal[
     "waits_for_garbling", "in_topic", "in_segment", "in_dataset", "left_out", "waits"
@@ -60,7 +63,8 @@ class Story(Struct, frozen=True, kw_only=True):
 
     `fate` is what its events in the log make of it, `outcomes` what a worker has written.
     `expires_at`: about when an open run is settled if it stays silent. `dead_letters`: those of
-    its records that are no event above. `unreadable`: rows under its key that are none.
+    its records that are no event above. `unreadable`: rows under its key that are none. `models`:
+    those that its pairs are in.
     """
 
     run_id: str
@@ -72,6 +76,13 @@ class Story(Struct, frozen=True, kw_only=True):
     scored_rows: list[ScoredRowFacts]
     pairs: list[PairFacts]
     unreadable: list[str]
+    models: list[ModelOfRun] = []
+
+    @property
+    def trained_on(self) -> Counter[str]:
+        """How many of its pairs stand in each dataset, on the side that is trained on."""
+        places = (pair.dataset for pair in self.pairs if pair.dataset is not None)
+        return Counter(place.dataset for place in places if place.file == TRAIN)
 
 
 def read_story(

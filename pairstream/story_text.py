@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from pairstream.lineage_text import models_of_run_lines
 from pairstream.overview_text import training_line
 from pairstream.pair_places import LeftOutPlace
 from pairstream.run_events import EventFacts
@@ -63,6 +64,7 @@ def story_lines(story: Story) -> Iterator[str]:
     yield f"pairs: {len(story.pairs)}"
     for pair in story.pairs:
         yield from _pair_lines(pair)
+    yield from models_of_run_lines(story.models)
     for place in story.unreadable:
         yield f"not readable as a row: {place}"
 

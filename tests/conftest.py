@@ -29,6 +29,16 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what, allow_module_level=True)
 
 
+BROKERS = {"embedded_broker", "apache_kafka"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever uses a broker's fixture bears its mark, so that `make test-quick` passes it over."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not BROKERS.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.broker)
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:

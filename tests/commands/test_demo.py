@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import Pairstream, missing
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.training
 @pytest.mark.timeout(600)

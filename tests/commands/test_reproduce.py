@@ -1,4 +1,4 @@
-"""`pairstream reproduce` around a stand-in for the script: what it runs again, and what it tells."""
+"""`pairstream reproduce` around a stand-in for the script: what is run again and is told."""
 
 import json
 import sys

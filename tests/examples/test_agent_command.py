@@ -15,6 +15,8 @@ from streams.partition import Partition
 from tests.conftest import Pairstream
 from tests.examples.conftest import AGENT_FOLDER
 
+pytestmark = pytest.mark.long
+
 AGENT_SECONDS = 120
 PARTITIONS = 2
 

@@ -15,6 +15,8 @@ from pairstream_client.events import Event
 from schemas.topics import GARBLE_REQUESTS, PAIRS
 from streams.partition import Effects, Partition
 
+pytestmark = pytest.mark.long
+
 BEST = "import shutil\nshutil.rmtree('tmp/convert')\n"
 HARMFUL = "import shutil\nshutil.rmtree('home')\n"
 MOST_PROMPT_CHARACTERS = 1400

@@ -7,6 +7,8 @@ from disk_tasks import File, Task, make_task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def disk(task: Task, tmp_path: Path) -> Path:

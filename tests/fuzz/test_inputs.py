@@ -30,6 +30,8 @@ from tests.fuzz.logs import INPUTS_A_LOG, Input, Log, logs
 from tests.fuzz.values import CLASSES
 from tests.streams.histories import Record
 
+pytestmark = pytest.mark.long
+
 # More than the 10,000 promised, so that a class with an open defect can be spared.
 INPUTS_IN_ALL = 11_000
 INPUTS_OF_A_CLASS = -(-INPUTS_IN_ALL // len(CLASSES))

@@ -19,6 +19,8 @@ from tests.trainer.sync_sites import passes, sync_sites
 from trainer import training, training_manifest, trainings
 from trainer.image import BuildContext
 
+pytestmark = pytest.mark.long
+
 # Work of processes of their own, whose failures are those of a training.
 SCRIPTS = ("train_dpo.", "supervise.")
 

@@ -12,6 +12,8 @@ from trainer import process_launcher, training
 from trainer.process_launcher import ProcessLauncher
 from trainer.training import TrainingInterrupted
 
+pytestmark = pytest.mark.long
+
 
 def test_a_killed_supervisor_leaves_the_end_unknown_and_fails_the_training(
     bench: Bench, in_background: Submit

@@ -29,6 +29,8 @@ from tests.trainer.stand_in import make_base_model, stand_in_context
 from trainer import training
 from trainer.service import run_trainer
 
+pytestmark = pytest.mark.long
+
 MADE = make_pairs(30)
 
 

@@ -30,6 +30,8 @@ from tests.trainer.power_loss_session import (
 from trainer import training, trainings
 from trainer.image import BuildContext
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[2]
 MADE = make_pairs(30)
 

@@ -27,6 +27,8 @@ from trainer.latest import change_by_user, read_history, read_latest
 from trainer.training_manifest import read_training
 from trainer.trainings import Trainings
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[2]
 
 # Only a Docker Engine interrupts a training.

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .boundary import apart_from_the_prompt
 from .refusals import BAD_DATA, Refused
 
 TRAIN, EVAL = "train.jsonl", "eval.jsonl"
@@ -98,6 +99,7 @@ def prepare(rows: list[Row], tokenizer: Any, max_length: int) -> Share:
         elif count_tokens(tokenizer, row["prompt"], generation=True) >= max_length:
             dropped += 1
         else:
+            row = apart_from_the_prompt(row, tokenizer)
             responses = (row["prompt"] + row[side] for side in ("chosen", "rejected"))
             longest = max(count_tokens(tokenizer, messages) for messages in responses)
             truncated += longest > max_length

@@ -1,0 +1,247 @@
+"""Where a model comes from, down to the runs; and the models that came of a run.
+
+Reads a data directory only; the trainer may run.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from schemas.errors import PairstreamError
+from trainer.datasets import EVAL, TRAIN, DatasetManifest, OffsetRange, read_manifest
+from trainer.latest import LATEST, read_latest
+from trainer.layout import MANIFEST, DataDir
+from trainer.made_by import MadeBy
+from trainer.training_manifest import TrainingManifest, read_training
+
+
+class _Row(Struct):
+    """What is looked at of a pair."""
+
+    run_id: str
+    rule: str
+    agent_id: str | None
+    policy_id: str | None
+
+
+class PairsFacts(Struct, frozen=True, kw_only=True):
+    """The pairs of one side of a dataset: how many, by rule, by agent, by the policy that wrote
+    the run (null ids as ""), and by run.
+    """
+
+    pairs: int
+    rules: dict[str, int]
+    agents: dict[str, int]
+    policies: dict[str, int]
+    runs: dict[str, int]
+
+
+class DatasetLineage(Struct, frozen=True, kw_only=True):
+    """A dataset that lies here, as it was trained on."""
+
+    parent: str | None
+    topic: str
+    offsets: dict[str, OffsetRange]
+    trained_on: PairsFacts
+    held_out: PairsFacts
+
+
+class Round(Struct, frozen=True, kw_only=True):
+    """An earlier training whose adapter the next one began with, and `how`; `dataset` is null
+    where that training is not here any more.
+    """
+
+    training_id: str
+    how: str
+    dataset: str | None
+
+
+class Lineage(Struct, frozen=True, kw_only=True):
+    """One training; the keys of `explain MODEL --json` are the fields here.
+
+    `lies_here` is null where the dataset with these hashes is not in the data directory. `rounds`
+    are the earlier trainings that it stands on, the newest first. What only the script can tell
+    (`seed`, `device`, `versions`) is null where it left no figures.
+    """
+
+    training_id: str
+    is_latest: bool
+    ended: str
+    started_at: datetime
+    finished_at: datetime
+    base_model: str
+    dataset: str
+    dataset_sha256: dict[str, str]
+    lies_here: DatasetLineage | None
+    rounds: list[Round]
+    launcher: str
+    image: str
+    image_tag: str
+    seed: int | None
+    device: str | None
+    versions: dict[str, str] | None
+    made_by: MadeBy | None
+    arguments: list[str]
+
+
+class ModelOfRun(Struct, frozen=True, kw_only=True):
+    """A model that pairs of a run are in. `through`: it was not trained on them itself, but
+    began with the adapter of one that was; `pairs` is then null.
+    """
+
+    training_id: str
+    dataset: str
+    pairs: int | None
+    through: str | None
+    is_latest: bool
+
+
+def find_training(data: DataDir, name: str) -> str | None:
+    """The ended training that is meant by its id or as `latest`; None where there is none.
+
+    Raises: PairstreamError where no model is the latest yet.
+    """
+    if name == LATEST:
+        latest = read_latest(data.models)
+        if latest is None:
+            raise PairstreamError(f"no model in {data.models} is the latest yet")
+        return latest
+    # Looked for among the names that are there: a run's id is no path.
+    return name if name in {folder.name for folder in _folders(data)} else None
+
+
+def read_lineage(data: DataDir, training_id: str) -> Lineage:
+    """Raises: PairstreamError when a file is damaged."""
+    manifest = read_training(data.models / training_id)
+    if manifest is None:
+        raise PairstreamError(f"{training_id} has not ended, or is not in {data.models}")
+    figures = manifest.figures or {}
+    arguments = figures.get("arguments")
+    seed = arguments.get("seed") if isinstance(arguments, dict) else None
+    return Lineage(
+        training_id=training_id,
+        is_latest=training_id == read_latest(data.models),
+        ended=_ended(manifest),
+        started_at=manifest.started_at,
+        finished_at=manifest.finished_at,
+        base_model=manifest.base_model,
+        dataset=manifest.dataset,
+        dataset_sha256=manifest.dataset_sha256,
+        lies_here=_dataset(data, manifest),
+        rounds=list(_rounds(data, manifest)),
+        launcher=manifest.launcher,
+        image=manifest.image,
+        image_tag=manifest.image_tag,
+        seed=seed,
+        device=_told(figures, "device", str),
+        versions=_told(figures, "versions", dict),
+        made_by=manifest.made_by,
+        arguments=manifest.arguments,
+    )
+
+
+def models_of_run(data: DataDir, pairs: Mapping[str, int]) -> list[ModelOfRun]:
+    """Models that succeeded, oldest first; `pairs`: of the run, by the dataset that has them on
+    the side that is trained on.
+    """
+    latest = read_latest(data.models)
+    found: dict[str, ModelOfRun] = {}
+    for manifest in _succeeded(data):
+        through = manifest.previous.training_id if manifest.previous else None
+        count = pairs.get(manifest.dataset)
+        if count or through in found:
+            found[manifest.training_id] = ModelOfRun(
+                training_id=manifest.training_id,
+                dataset=manifest.dataset,
+                pairs=count,
+                through=None if count else through,
+                is_latest=manifest.training_id == latest,
+            )
+    return list(found.values())
+
+
+def _folders(data: DataDir) -> list[Path]:
+    folders = (path.parent for path in data.models.glob(f"*/{MANIFEST}"))
+    return [folder for folder in folders if not folder.is_symlink()]
+
+
+def _succeeded(data: DataDir) -> list[TrainingManifest]:
+    found = [manifest for folder in _folders(data) if (manifest := read_training(folder))]
+    return sorted((m for m in found if m.succeeded), key=lambda m: (m.started_at, m.training_id))
+
+
+def _ended(manifest: TrainingManifest) -> str:
+    if not manifest.succeeded:
+        return f"failed: {manifest.why}"
+    return manifest.gate.word if manifest.gate else "never judged"
+
+
+def _told(figures: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = figures.get(name)
+    return value if isinstance(value, kind) else None
+
+
+def _dataset(data: DataDir, manifest: TrainingManifest) -> DatasetLineage | None:
+    """By name and hashes: one of the same name elsewhere may hold other pairs."""
+    if manifest.dataset not in data.dataset_names():
+        return None
+    folder = data.datasets / manifest.dataset
+    dataset: DatasetManifest = read_manifest(folder)
+    if {name: entry.sha256 for name, entry in dataset.files.items()} != manifest.dataset_sha256:
+        return None
+    return DatasetLineage(
+        parent=dataset.parent,
+        topic=dataset.source.topic,
+        offsets=dataset.offsets,
+        trained_on=_pairs_facts(folder / TRAIN),
+        held_out=_pairs_facts(folder / EVAL),
+    )
+
+
+def _pairs_facts(file: Path) -> PairsFacts:
+    counts: dict[str, Counter[str]] = {name: Counter() for name in _Row.__struct_fields__}
+    pairs = 0
+    for row in _rows(file):
+        pairs += 1
+        for name, counter in counts.items():
+            counter[getattr(row, name) or ""] += 1
+    return PairsFacts(
+        pairs=pairs,
+        rules=_sorted(counts["rule"].items()),
+        agents=_sorted(counts["agent_id"].items()),
+        policies=_sorted(counts["policy_id"].items()),
+        runs=_sorted(counts["run_id"].items()),
+    )
+
+
+def _rows(file: Path) -> Iterator[_Row]:
+    decoder = msgspec.json.Decoder(_Row)
+    try:
+        with file.open("rb") as lines:
+            for line in lines:
+                yield decoder.decode(line)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise PairstreamError(f"{file} cannot be read ({error}): restore it") from error
+
+
+def _sorted(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    return dict(sorted(counts, key=lambda each: (-each[1], each[0])))
+
+
+def _rounds(data: DataDir, manifest: TrainingManifest) -> Iterator[Round]:
+    previous = manifest.previous
+    seen = {manifest.training_id}
+    while previous is not None and previous.training_id not in seen:
+        seen.add(previous.training_id)
+        before = read_training(data.models / previous.training_id)
+        yield Round(
+            training_id=previous.training_id,
+            how=previous.how,
+            dataset=before.dataset if before else None,
+        )
+        previous = before.previous if before else None
