@@ -3,42 +3,20 @@
 Reads a data directory only; the trainer may run.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
+from pairstream.pairs_facts import PairsFacts, pairs_facts
 from schemas.errors import PairstreamError
 from trainer.datasets import EVAL, TRAIN, DatasetManifest, OffsetRange, read_manifest
 from trainer.latest import LATEST, read_latest
 from trainer.layout import MANIFEST, DataDir
 from trainer.made_by import MadeBy
 from trainer.training_manifest import TrainingManifest, read_training
-
-
-class _Row(Struct):
-    """What is looked at of a pair."""
-
-    run_id: str
-    rule: str
-    agent_id: str | None
-    policy_id: str | None
-
-
-class PairsFacts(Struct, frozen=True, kw_only=True):
-    """The pairs of one side of a dataset: how many, by rule, by agent, by the policy that wrote
-    the run (null ids as ""), and by run.
-    """
-
-    pairs: int
-    rules: dict[str, int]
-    agents: dict[str, int]
-    policies: dict[str, int]
-    runs: dict[str, int]
 
 
 class DatasetLineage(Struct, frozen=True, kw_only=True):
@@ -153,7 +131,7 @@ def models_of_run(data: DataDir, pairs: Mapping[str, int]) -> list[ModelOfRun]:
     found: dict[str, ModelOfRun] = {}
     for manifest in _succeeded(data):
         through = manifest.previous.training_id if manifest.previous else None
-        count = pairs.get(manifest.dataset)
+        count = pairs.get(manifest.dataset) if _dataset_here(data, manifest) else None
         if count or through in found:
             found[manifest.training_id] = ModelOfRun(
                 training_id=manifest.training_id,
@@ -186,51 +164,27 @@ def _told(figures: Mapping[str, Any], name: str, kind: type) -> Any:
     return value if isinstance(value, kind) else None
 
 
-def _dataset(data: DataDir, manifest: TrainingManifest) -> DatasetLineage | None:
+def _dataset_here(data: DataDir, manifest: TrainingManifest) -> DatasetManifest | None:
     """By name and hashes: one of the same name elsewhere may hold other pairs."""
     if manifest.dataset not in data.dataset_names():
         return None
-    folder = data.datasets / manifest.dataset
-    dataset: DatasetManifest = read_manifest(folder)
-    if {name: entry.sha256 for name, entry in dataset.files.items()} != manifest.dataset_sha256:
+    dataset = read_manifest(data.datasets / manifest.dataset)
+    files = {name: entry.sha256 for name, entry in dataset.files.items()}
+    return dataset if files == manifest.dataset_sha256 else None
+
+
+def _dataset(data: DataDir, manifest: TrainingManifest) -> DatasetLineage | None:
+    dataset = _dataset_here(data, manifest)
+    if dataset is None:
         return None
+    folder = data.datasets / dataset.name
     return DatasetLineage(
         parent=dataset.parent,
         topic=dataset.source.topic,
         offsets=dataset.offsets,
-        trained_on=_pairs_facts(folder / TRAIN),
-        held_out=_pairs_facts(folder / EVAL),
+        trained_on=pairs_facts(folder / TRAIN),
+        held_out=pairs_facts(folder / EVAL),
     )
-
-
-def _pairs_facts(file: Path) -> PairsFacts:
-    counts: dict[str, Counter[str]] = {name: Counter() for name in _Row.__struct_fields__}
-    pairs = 0
-    for row in _rows(file):
-        pairs += 1
-        for name, counter in counts.items():
-            counter[getattr(row, name) or ""] += 1
-    return PairsFacts(
-        pairs=pairs,
-        rules=_sorted(counts["rule"].items()),
-        agents=_sorted(counts["agent_id"].items()),
-        policies=_sorted(counts["policy_id"].items()),
-        runs=_sorted(counts["run_id"].items()),
-    )
-
-
-def _rows(file: Path) -> Iterator[_Row]:
-    decoder = msgspec.json.Decoder(_Row)
-    try:
-        with file.open("rb") as lines:
-            for line in lines:
-                yield decoder.decode(line)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise PairstreamError(f"{file} cannot be read ({error}): restore it") from error
-
-
-def _sorted(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
-    return dict(sorted(counts, key=lambda each: (-each[1], each[0])))
 
 
 def _rounds(data: DataDir, manifest: TrainingManifest) -> Iterator[Round]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from pairstream.lineage import DatasetLineage, Lineage, ModelOfRun, PairsFacts
+from pairstream.lineage import DatasetLineage, Lineage, ModelOfRun
+from pairstream.pairs_facts import PairsFacts
 from pairstream.terminal import counted, printable, shortened, shown_time
 
 LABEL_WIDTH = 14

@@ -24,9 +24,6 @@ from trainer.training_manifest import TrainingManifest, read_training
 
 COMPARISON = "comparison.json"
 
-# Above this file is the folder of all reproductions of one training.
-REPRODUCTIONS = "reproductions"
-
 
 class Reproduction(TrainingDiff, frozen=True, kw_only=True):
     """The comparison, and where what it compared lies; the keys of `reproduce --json`."""
@@ -65,7 +62,7 @@ def request_again(
 
     Raises: PairstreamError when the base model, or the previous round's adapter, is gone.
     """
-    models = data.root.absolute() / REPRODUCTIONS / manifest.training_id
+    models = data.reproductions.absolute() / manifest.training_id
     number = 1
     while (models / str(number) / COMPARISON).exists():
         number += 1

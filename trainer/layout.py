@@ -49,6 +49,11 @@ class DataDir:
         return self.root / "models"
 
     @property
+    def reproductions(self) -> Path:
+        """Trainings that were run again, by the name of the first one and their number."""
+        return self.root / "reproductions"
+
+    @property
     def training_venv(self) -> Path:
         return self.root / "training-venv"
 
