@@ -42,7 +42,14 @@ def help_of(*path: str) -> str:
 
 
 def test_commands_are_those_of_the_contract() -> None:
-    assert set(COMMANDS) == CONTRACT | {"dataset", "schema", "verify", "spool", "models"}
+    assert set(COMMANDS) == CONTRACT | {
+        "dataset",
+        "schema",
+        "verify",
+        "spool",
+        "models",
+        "reproduce",
+    }
 
 
 def test_help_lists_every_command() -> None:
