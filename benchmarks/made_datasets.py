@@ -12,7 +12,7 @@ from benchmarks.peers.job import rows_of
 from schemas.rows import GarbleRequest, Pair, encode, parse_pair
 from schemas.topics import PAIRS
 from streams.garbling import corrupt, garbled_pair
-from trainer.cut import write_content
+from trainer.content import write_content
 from trainer.layout import MANIFEST
 from trainer.selection import CutSettings
 

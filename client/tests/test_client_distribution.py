@@ -5,6 +5,8 @@ import sys
 import venv
 from pathlib import Path
 
+import pytest
+
 import pairstream_client
 
 PROJECT = Path(pairstream_client.__file__).parents[1]
@@ -24,6 +26,7 @@ def _run(*command: str | Path, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_wheel_installs_alone_and_brings_confluent_kafka_only(tmp_path: Path) -> None:
     pip = ("-m", "pip", "--quiet", "--disable-pip-version-check")
     environment = tmp_path / "environment"

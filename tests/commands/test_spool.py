@@ -170,6 +170,7 @@ def environment_of(deployment: Deployment) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_without_a_broker_everything_is_left(agents: Agents, pairstream: Pairstream) -> None:
     agents.start()
     agents.kill()
