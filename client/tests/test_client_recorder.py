@@ -198,6 +198,9 @@ def test_numbers_of_numpy_are_scores(score: Any, keeping: KeepingPublisher) -> N
 class HostilePrompts(Mapping[str, Any]):
     """Raises wherever it is touched."""
 
+    def __repr__(self) -> str:
+        return "HostilePrompts()"  # the same name of a test in every process
+
     def __getitem__(self, key: str) -> Any:
         raise RuntimeError(SECRET)
 
