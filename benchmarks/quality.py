@@ -1,9 +1,9 @@
 """What a training teaches: a small model before and after, on pairs that it has not seen.
 
-    python -m benchmarks.quality --recorded FILE [--seeds 3] [--out FILE]
+    python -m benchmarks.quality --recorded FILE [--seeds 2] [--out FILE]
 
 Trains on the pairs `mixed_code` of recorded runs, and on the same good sides against garbled ones.
-Takes a quarter of an hour. The exit code is 1 where the preference does not rise.
+Takes some minutes. The exit code is 1 where the preference does not rise.
 """
 
 import argparse
@@ -166,7 +166,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--recorded", type=Path, required=True, help="JSON lines of events")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     pairs = pairs_of(recorded_events(arguments.recorded))
