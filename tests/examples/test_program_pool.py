@@ -6,6 +6,8 @@ from disk_tasks import make_task
 from fenced_run import ORDINARY_LIMITS
 from program_pool import Plan, Pool, read_plans, without_a_colon, without_an_import
 
+pytestmark = pytest.mark.long
+
 PLANS = read_plans()
 WORTHS = ["no_effect", "harmful", "partial", "good", "best"]
 MOST_CHARACTERS = 600

@@ -23,6 +23,8 @@ from tests.trainer.invariants import (
 )
 from tests.trainer.made_pairs import line, make_pairs
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[2]
 PARTITIONS = 2
 PAIRS = make_pairs(36)
