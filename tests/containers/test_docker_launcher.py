@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from docker import DockerClient
-from safetensors.numpy import load_file
 
 from tests.containers.conftest import MakePlan
 from tests.containers.small_image import small_context
