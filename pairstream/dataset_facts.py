@@ -89,7 +89,11 @@ def find_dataset(data: DataDir, name: str) -> Path:
     if name in names:
         return data.datasets / name
     if Path(name).is_dir():
-        read_manifest(Path(name))
+        kind = read_manifest(Path(name)).kind
+        if kind != "pairs":
+            raise PairstreamError(
+                f"{name} holds no pairs but {kind}: its manifest says all that is known of it"
+            )
         return Path(name)
     known = f"from {names[0]} to {names[-1]}" if names else "none yet"
     raise PairstreamError(

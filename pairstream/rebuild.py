@@ -1,6 +1,6 @@
 """Rebuilds a dataset from a topic, through the same functions as the live one.
 
-Partitions owe nothing to one another, so processes share them; what they give is merged by pair_id.
+Partitions owe nothing to one another, so processes share them; what they give is merged by id.
 """
 
 import os
@@ -19,13 +19,15 @@ from pairstream.rebuild_part import Origin, Work
 from pairstream.reports import Report
 from pairstream.sorted_lines import merged
 from schemas.errors import PairstreamError
+from schemas.rows import SUCCESS_KINDS
 from schemas.settings import GarblingSettings
 from schemas.source import Source
 from trainer.content import Content, join_shares
 from trainer.cut import choose, publish
-from trainer.datasets import DatasetManifest, OffsetRange, pair_id_of
+from trainer.datasets import DatasetKind, DatasetManifest, OffsetRange, pair_id_of
 from trainer.known_ids import IDS_AT_ONCE, KnownIds
 from trainer.selection import CutSettings
+from trainer.unpaired import ID_PLACES, write_groups, write_labelled
 
 Progress = Callable[[int, int], None]
 
@@ -38,7 +40,9 @@ class Wanted:
     """What a rebuild is made from.
 
     Attributes:
-        origin: every valid pair of the topic of pairs, or what folding the events again gives.
+        origin: every valid row of the topic of pairs, or of scored rows, or what folding the events
+            again gives.
+        kind: of scored rows, what becomes of them.
         since: leave out older records.
         like: only the candidates of a published dataset.
     """
@@ -47,6 +51,7 @@ class Wanted:
     settings: GarblingSettings
     source: Source
     cut: CutSettings
+    kind: DatasetKind = "pairs"
     since: datetime | None = None
     like: Candidates | None = None
 
@@ -56,7 +61,7 @@ def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
     with folder_beside(out) as temporary:
         reader = _reader(wanted)
         # A model is loaded once, and an endpoint's bounds are those of one process.
-        is_quick = wanted.origin == "pairs" or wanted.settings.garbler == "corrupt"
+        is_quick = wanted.origin != "events" or wanted.settings.garbler == "corrupt"
         processes = (os.cpu_count() or 1) if is_quick else 1
         parts = shares(reader.part, processes=processes)
         works = [
@@ -64,7 +69,8 @@ def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
             for number, part in enumerate(parts)
         ]
         reports = run_parts(FOLDING, works, lambda read: progress(read, reader.total))
-        lines = MergedLines([Path(work.folder) for work in works], shares=processes)
+        folders = [Path(work.folder) for work in works]
+        lines = MergedLines(folders, shares=processes, kind=wanted.kind)
         if wanted.like is not None:
             lines.keep_to(wanted.like, temporary / "ids", wanted.source.topic)
         offsets = wanted.like.offsets if wanted.like else reader.ranges
@@ -81,6 +87,7 @@ def _work(wanted: Wanted, part: Part, folder: Path, *, shares: int) -> Work:
         part=part,
         folder=str(folder),
         shares=shares,
+        kind=wanted.kind,
         offsets=like.offsets if like else None,
         waiting=like.waiting if like else frozenset(),
     )
@@ -115,21 +122,22 @@ def shares(part: Part, *, processes: int) -> list[Part]:
 
 
 class MergedLines:
-    """What the parts have written, in the order of pair_id; again and again, if need be.
+    """What the parts have written, in the order of the ids; again and again, if need be.
 
     Attributes:
-        shares: folders with the lines of each range of pair_ids.
+        shares: folders with the lines of each range of ids.
         dropped: pairs that other datasets have.
     """
 
-    def __init__(self, folders: list[Path], *, shares: int) -> None:
+    def __init__(self, folders: list[Path], *, shares: int, kind: DatasetKind) -> None:
+        self._ids = ID_PLACES[kind]
         self.shares = [[folder / str(number) for folder in folders] for number in range(shares)]
         self.dropped: set[str] = set()
 
     def __iter__(self) -> Iterator[bytes]:
         for folders in self.shares:
-            for line in merged(folders):
-                if pair_id_of(line) not in self.dropped:
+            for line in merged(folders, self._ids):
+                if not self.dropped or pair_id_of(line) not in self.dropped:
                     yield line
 
     def keep_to(self, like: Candidates, folder: Path, topic: str) -> None:
@@ -161,7 +169,7 @@ def _write(
     folder: Path, lines: MergedLines, out: Path, wanted: Wanted, offsets: dict[int, tuple[int, int]]
 ) -> DatasetManifest:
     folder.mkdir()
-    content = _merge(folder, lines, wanted.cut)
+    content = _content(folder, lines, wanted)
     manifest = DatasetManifest(
         name=out.name,
         parent=None,
@@ -175,9 +183,17 @@ def _write(
         source=wanted.source,
         composition=content.composition,
         left_out=content.left_out,
+        kind=wanted.kind,
     )
     publish(folder, out, manifest)
     return manifest
+
+
+def _content(folder: Path, lines: MergedLines, wanted: Wanted) -> Content:
+    if wanted.kind == "pairs":
+        return _merge(folder, lines, wanted.cut)
+    write = write_labelled if wanted.kind == "kto" else write_groups
+    return write(folder, lines, wanted.cut)
 
 
 def _merge(folder: Path, lines: MergedLines, cut: CutSettings) -> Content:
@@ -198,13 +214,23 @@ def _merge(folder: Path, lines: MergedLines, cut: CutSettings) -> Content:
 
 
 def _remark(origin: Origin, reports: list[Report]) -> str:
-    if origin == "pairs":
-        return f"{sum(report.invalid for report in reports)} invalid records left out"
-    return f"{sum(report.open_runs for report in reports)} runs are not settled yet"
+    if origin == "events":
+        return f"{sum(report.open_runs for report in reports)} runs are not settled yet"
+    return f"{sum(report.invalid for report in reports)} invalid records left out"
 
 
 def _summary(manifest: DatasetManifest, out: Path) -> str:
     held_out = manifest.files["eval.jsonl"].rows
     left_out = sum(manifest.left_out.values())
     others = f"; {left_out} more are left out or wait, as the settings say" if left_out else ""
-    return f"{manifest.pairs} pairs of {manifest.runs} runs ({held_out} held out) in {out}{others}"
+    return f"{_counts(manifest)} of {manifest.runs} runs ({held_out} held out) in {out}{others}"
+
+
+def _counts(manifest: DatasetManifest) -> str:
+    if manifest.kind == "pairs":
+        return f"{manifest.pairs} pairs"
+    if manifest.kind == "groups":
+        groups = sum(entry.rows for entry in manifest.files.values())
+        return f"{groups} groups with {manifest.pairs} responses"
+    good = sum(manifest.rules.get(kind, 0) for kind in SUCCESS_KINDS)
+    return f"{manifest.pairs} scored rows ({good} good ones)"

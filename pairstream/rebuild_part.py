@@ -1,4 +1,4 @@
-"""A rebuild's share of the partitions, in a process of its own: lines of pairs, sorted on disk.
+"""A rebuild's share of the partitions, in a process of its own: lines, sorted on disk.
 
 Started by pairstream/rebuild.py. The work comes as JSON on standard input; reports go as JSON lines
 to standard output.
@@ -23,11 +23,13 @@ from pairstream.reader import Part, TopicReader
 from pairstream.reports import Report, report
 from pairstream.sorted_lines import SortedLines
 from schemas.errors import InvalidRecord, PairstreamError
-from schemas.rows import GarbleRequest, encode, parse_pair
+from schemas.rows import GarbleRequest, encode, parse_pair, parse_scored_row
 from schemas.settings import GarblingSettings, WorkerSettings
 from streams.garblers import open_garblers
 from streams.pairs_only import PairsOnly
 from streams.partition import Effects
+from trainer.datasets import DatasetKind
+from trainer.unpaired import ID_PLACES, LINE_OF
 
 REPORT_EVERY = 50_000
 
@@ -36,11 +38,13 @@ MINUTE_MS = 60_000
 # Requests that `corrupt` gets at once.
 GARBLED_AT_ONCE = 1000
 
-Origin = Literal["events", "pairs"]
+Origin = Literal["events", "pairs", "scored-rows"]
 
 
 class Work(Struct, frozen=True):
     """What one process does; `folder` takes its lines, in so many `shares`.
+
+    `kind`: that of the dataset which they are for.
 
     `offsets`: of pairs, only those in these, and those that are `waiting`; none: all.
     """
@@ -51,12 +55,13 @@ class Work(Struct, frozen=True):
     part: Part
     folder: str
     shares: int
+    kind: DatasetKind = "pairs"
     offsets: dict[int, tuple[int, int]] | None = None
     waiting: frozenset[str] = frozenset()
 
 
 class Lines:
-    """From records of one topic to lines of pairs."""
+    """From records of one topic to lines."""
 
     invalid = 0
     open_runs = 0
@@ -95,6 +100,22 @@ class LinesOfPairs(Lines):
             return True
         first, end = self._offsets[cast("int", message.partition())]
         return first <= cast("int", message.offset()) < end
+
+
+class LinesOfScoredRows(Lines):
+    """Every valid scored row, in the shape that the dataset wants."""
+
+    def __init__(self, kind: DatasetKind) -> None:
+        self._line = LINE_OF[kind]
+
+    def of(self, messages: Iterable[Message]) -> Iterator[bytes]:
+        for message in messages:
+            try:
+                row = parse_scored_row(message.value())
+            except InvalidRecord:
+                self.invalid += 1
+                continue
+            yield self._line(row)
 
 
 class LinesOfEvents(Lines):
@@ -141,7 +162,7 @@ def _partition_and_minute(message: Message) -> tuple[int, int]:
 def write_lines(work: Work) -> Iterator[Report]:
     """Do the work. Raises: PairstreamError."""
     reader = TopicReader(work.settings, work.topic, 0, part=work.part)
-    target = SortedLines(Path(work.folder), shares=work.shares)
+    target = SortedLines(Path(work.folder), shares=work.shares, ids=ID_PLACES[work.kind])
     with closing(_lines(work)) as lines:
         read = told = 0
         for messages in reader.batches():
@@ -158,7 +179,9 @@ def write_lines(work: Work) -> Iterator[Report]:
 
 
 def _lines(work: Work) -> Lines:
-    return LinesOfPairs(work) if work.origin == "pairs" else LinesOfEvents(work.settings)
+    if work.origin == "events":
+        return LinesOfEvents(work.settings)
+    return LinesOfPairs(work) if work.origin == "pairs" else LinesOfScoredRows(work.kind)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ Contract, section 4.3. Fields stand in the contract's order; `encode` gives the 
 """
 
 import hashlib
+import math
 from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
@@ -19,6 +20,8 @@ PairRule = Literal["first_time_strategy", "first_time_code", "mixed_code", "stra
 ScoredRowKind = Literal[
     "strategy_without_effect", "strategy_not_runnable", "code_success", "strategy_success"
 ]
+# Those of what worked, whose score is above 0; that of the others is 0.
+SUCCESS_KINDS: frozenset[ScoredRowKind] = frozenset({"code_success", "strategy_success"})
 DiscardReason = Literal[
     "incomplete", "void", "no_runnable_code", "never_succeeded", "no_shared_prompt", "too_large"
 ]
@@ -127,6 +130,7 @@ Row = Pair | ScoredRow | Outcome | GarbleRequest | TrainingStep
 
 _encoder = msgspec.json.Encoder()
 _pair_decoder = msgspec.json.Decoder(Pair)
+_scored_row_decoder = msgspec.json.Decoder(ScoredRow)
 _garble_request_decoder = msgspec.json.Decoder(GarbleRequest)
 
 
@@ -178,6 +182,29 @@ def parse_pair(value: bytes | None) -> Pair:
     if pair.pair_id != expected:
         raise InvalidRecord(INVALID_ROW, f"pair_id is not {expected}, which its fields give")
     return pair
+
+
+def row_id(run_id: str, strategy_id: str, kind: ScoredRowKind, attempt: int | None) -> str:
+    """That of a scored row: a function of the input alone, as `pair_id`."""
+    return hashed_id(run_id, strategy_id, kind, attempt)
+
+
+def parse_scored_row(value: bytes | None) -> ScoredRow:
+    """Decode one record of the scored rows.
+
+    Raises: InvalidRecord (`invalid_row`), also when its id or its score is not that of its fields:
+    the id decides what is a duplicate, and the score what is good.
+    """
+    row = _parse(value, _scored_row_decoder)
+    if [message.role for message in row.response] != ["assistant"]:
+        raise InvalidRecord(INVALID_ROW, "the response is not one message of the assistant")
+    expected = row_id(row.run_id, row.strategy_id, row.kind, row.attempt)
+    if row.row_id != expected:
+        raise InvalidRecord(INVALID_ROW, f"row_id is not {expected}, which its fields give")
+    is_success = row.kind in SUCCESS_KINDS
+    if not math.isfinite(row.score) or row.score < 0 or (row.score > 0) != is_success:
+        raise InvalidRecord(INVALID_ROW, f"{row.score} is no score of {row.kind}")
+    return row
 
 
 def parse_garble_request(value: bytes | None) -> GarbleRequest:

@@ -21,8 +21,8 @@ from schemas.rows import (
     ScoredRowKind,
     SettledBy,
     assistant_message,
-    hashed_id,
     pair_id,
+    row_id,
     user_message,
 )
 from streams.runs import Run
@@ -164,7 +164,7 @@ def _scored_row(
     number = attempt.attempt if attempt else None
     started = run.started
     return ScoredRow(
-        row_id=hashed_id(run.run_id, strategy.strategy_id, line.kind, number),
+        row_id=row_id(run.run_id, strategy.strategy_id, line.kind, number),
         run_id=run.run_id,
         strategy_id=strategy.strategy_id,
         kind=line.kind,

@@ -27,8 +27,12 @@ tokenizer = AutoTokenizer.from_pretrained("adapter")
 ```
 """
 
+# By the kind of the dataset.
+TRAINED = {"pairs": "DPO on preference pairs", "kto": "KTO on good and bad responses"}
+
+ACCURACY = ("accuracy",)
 MEASURED = (
-    ("preference accuracy", ("accuracy",)),
+    ("preference accuracy", ACCURACY),
     ("margin of summed log-probabilities", ("margin",)),
     ("log-probability per token of the chosen side", ("chosen_logps",)),
     ("tokens in a response of its own", ("generations", "mean_tokens")),
@@ -52,9 +56,9 @@ def model_card(manifest: TrainingManifest, dataset: DatasetManifest) -> str:
     figures: Mapping[str, Any] = manifest.figures or {}
     base = figures.get("base_model", manifest.base_model)
     parts = [
-        _front_matter(base),
+        _front_matter(base, "dpo" if dataset.kind == "pairs" else dataset.kind),
         f"# {manifest.training_id}\n",
-        f"A LoRA adapter for {_code(base)}, trained by DPO on preference pairs from the runs of "
+        f"A LoRA adapter for {_code(base)}, trained by {TRAINED[dataset.kind]} from the runs of "
         "live agents.\n",
         "## Data\n",
         _table(["what", "value"], _data(manifest, dataset, figures)),
@@ -73,10 +77,10 @@ def model_card(manifest: TrainingManifest, dataset: DatasetManifest) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _front_matter(base: object) -> str:
+def _front_matter(base: object, method: str) -> str:
     return (
         f"---\nbase_model: {json.dumps(base)}\nlibrary_name: peft\n"
-        "pipeline_tag: text-generation\ntags:\n- dpo\n- lora\n- pairstream\n---\n"
+        f"pipeline_tag: text-generation\ntags:\n- {method}\n- lora\n- pairstream\n---\n"
     )
 
 
@@ -90,7 +94,11 @@ def _data(
         ("its parent", dataset.parent),
         *((f"SHA-256 of {name}", digest) for name, digest in manifest.dataset_sha256.items()),
         ("runs", dataset.runs),
-        ("pairs by rule", ", ".join(f"{rule}: {n}" for rule, n in sorted(dataset.rules.items()))),
+        (
+            "pairs by rule" if dataset.kind == "pairs" else "responses by kind",
+            ", ".join(f"{rule}: {n}" for rule, n in sorted(dataset.rules.items())),
+        ),
+        *sorted(figures.get("labels", {}).items()),
         ("topic", dataset.source.topic),
         ("offsets", ", ".join(offsets)),
         *((name, figures[name]) for name in counts if name in figures),
@@ -98,11 +106,18 @@ def _data(
 
 
 def _before_and_after(gate: Mapping[str, Any] | None) -> str:
+    unpaired = bool(gate and gate.get("unpaired"))
     if not gate or not gate.get("pairs"):
-        return "No pairs were held out: nothing was measured.\n"
+        what = "No good or no bad responses" if unpaired else "No pairs"
+        return f"{what} were held out: nothing was measured.\n"
     base, candidate = gate.get("base"), gate.get("candidate")
-    lines = [(name, _at(base, path), _at(candidate, path)) for name, path in MEASURED]
-    return f"On {gate['pairs']} pairs that were held out.\n\n" + _table(
+    lines = [
+        (name, _at(base, path), _at(candidate, path))
+        for name, path in MEASURED
+        if not (unpaired and path == ACCURACY)
+    ]
+    what = "responses of either kind at least" if unpaired else "pairs"
+    return f"On {gate['pairs']} {what} that were held out.\n\n" + _table(
         ["figure", "before", "after"], lines
     )
 

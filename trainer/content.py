@@ -31,17 +31,17 @@ _COPIED_AT_ONCE = 2**20
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What was written to a folder."""
+    """What was written to a folder; only of pairs there is a composition."""
 
     files: dict[str, FileEntry]
     runs: int
     rules: dict[str, int]
-    composition: Composition
-    left_out: dict[Reason, int]
+    composition: Composition | None = None
+    left_out: dict[Reason, int] = {}
 
     @property
     def pairs(self) -> int:
-        return self.files[TRAIN].rows + self.files[EVAL].rows
+        return sum(self.rules.values())
 
 
 def write_content(
@@ -193,11 +193,7 @@ def _split(
 def _finish(
     folder: Path, files: Mapping[str, DatasetFile], counts: _Counts, left_out: LeftOutIds
 ) -> Content:
-    """Where the hash would hold out every run, none is held out: nothing could be trained else."""
-    entries = {name: files[name].finish() for name in (TRAIN, EVAL)}
-    if not entries[TRAIN].rows and entries[EVAL].rows:
-        (folder / EVAL).rename(folder / TRAIN)
-        entries = {TRAIN: entries[EVAL], EVAL: DatasetFile(folder / EVAL).finish()}
+    entries = finish_sides(folder, files)
     crash_point("trainer.cut_pairs_written")
     if left_out:
         entries[LEFT_OUT] = files[LEFT_OUT].finish()
@@ -208,3 +204,12 @@ def _finish(
         composition=counts.composer.result(),
         left_out=dict(sorted(Counter(left_out.values()).items())),
     )
+
+
+def finish_sides(folder: Path, files: Mapping[str, DatasetFile]) -> dict[str, FileEntry]:
+    """Where the hash would hold out every run, none is held out: nothing could be trained else."""
+    entries = {name: files[name].finish() for name in (TRAIN, EVAL)}
+    if not entries[TRAIN].rows and entries[EVAL].rows:
+        (folder / EVAL).rename(folder / TRAIN)
+        entries = {TRAIN: entries[EVAL], EVAL: DatasetFile(folder / EVAL).finish()}
+    return entries

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -23,6 +24,10 @@ LINE_START = b'{"pair_id":"'
 ID_END = len(LINE_START) + 32
 
 TRAIN, EVAL, LEFT_OUT = "train.jsonl", "eval.jsonl", "left-out.jsonl"
+
+
+# What its lines are: pairs; or, of scored rows, labelled responses or groups of them by prompt.
+DatasetKind = Literal["pairs", "kto", "groups"]
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -45,6 +50,7 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `composition` is null where an older trainer made it. `left_out` counts by reason the candidates
     that it did not take, which its list names; `waited` of its candidates had waited in the parent.
+    Where its `kind` is not pairs, `pairs` counts scored rows, and `rules` their kinds.
     """
 
     name: str
@@ -60,6 +66,7 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     composition: Composition | None = None
     left_out: dict[Reason, int] = {}
     waited: int = 0
+    kind: DatasetKind = "pairs"
 
     @property
     def waiting(self) -> int:

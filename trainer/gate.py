@@ -67,12 +67,17 @@ class Moved(Struct, frozen=True):
 
 
 class Measured(Struct, frozen=True):
-    """What a training script leaves in its result under `gate`; `pairs` were held out."""
+    """What a training script leaves in its result under `gate`; `pairs` were held out.
+
+    `unpaired`: single responses were, so many of the rarer kind at least. Then there is no
+    accuracy, and the other figures are of the means of good ones and of bad ones.
+    """
 
     pairs: int
     moved: Moved
     base: Figures | None = None
     candidate: Figures | None = None
+    unpaired: bool = False
 
 
 class _Limit(NamedTuple):
@@ -147,11 +152,17 @@ def judge_figures(measured: Measured, *, min_pairs: int) -> Verdict:
     """
     checks = [_check_finite(measured), _check_moved(measured.moved)]
     if measured.pairs < max(min_pairs, 1):
-        few = (
-            f"too few held-out pairs to judge by: {measured.pairs} of at least {max(min_pairs, 1)}"
-        )
-        return _verdict(measured.pairs, few, checks)
+        return _verdict(measured.pairs, _too_few(measured, max(min_pairs, 1)), checks)
     return _verdict(measured.pairs, None, [*checks, *_compare(measured)])
+
+
+def _too_few(measured: Measured, wanted: int) -> str:
+    if measured.unpaired:
+        return (
+            f"too few held-out responses to judge by: {measured.pairs} of the rarer kind (good or "
+            f"bad), of at least {wanted}"
+        )
+    return f"too few held-out pairs to judge by: {measured.pairs} of at least {wanted}"
 
 
 def _verdict(pairs: int, note: str | None, checks: list[Check]) -> Verdict:
@@ -166,7 +177,8 @@ def _check_finite(measured: Measured) -> Check:
         if figures is None:
             wrong += [name] if measured.pairs else []
             continue
-        wrong += [f"{name}.{each}" for each in _not_finite(figures)]
+        found = [each for each in _not_finite(figures) if not _is_missing(each, measured)]
+        wrong += [f"{name}.{each}" for each in found]
         if figures.generations is not None and figures.generations.prompts:
             wrong += [f"{name}.generations.{each}" for each in _not_finite(figures.generations)]
     note = f"no number: {', '.join(wrong)}" if wrong else None
@@ -179,6 +191,11 @@ def _not_finite(figures: Struct) -> list[str]:
         for name, value in msgspec.structs.asdict(figures).items()
         if name != "generations" and (value is None or not math.isfinite(value))
     ]
+
+
+def _is_missing(name: str, measured: Measured) -> bool:
+    """Whether there cannot be such a figure."""
+    return measured.unpaired and name == "accuracy"
 
 
 def _check_moved(moved: Moved) -> Check:
@@ -194,7 +211,11 @@ def _compare(measured: Measured) -> list[Check]:
     base, candidate = measured.base, measured.candidate
     if base is None or candidate is None:
         return []  # `finite` says so
-    checks = [_check(name, rule, base, candidate) for name, rule in _RULES.items()]
+    checks = [
+        _check(name, rule, base, candidate)
+        for name, rule in _RULES.items()
+        if not _is_missing(name, measured)
+    ]
     texts = [each.generations for each in (base, candidate)]
     prompts = min(0 if text is None else text.prompts for text in texts)
     for name, rule in _generation_rules(max(prompts, 1)).items():

@@ -1,14 +1,34 @@
 """From the recipe's settings to the script's flags. Pure."""
 
 import shlex
+from typing import Literal
 
 import msgspec
 
-from schemas.errors import InvalidSettings
+from schemas.errors import InvalidSettings, PairstreamError
 from schemas.recipe import CONTINUE
 from schemas.settings import DatasetSettings, RecipeSettings, TrainingSettings
+from trainer.datasets import DatasetManifest
 
 PREFIX = "training_"
+
+Method = Literal["dpo", "kto"]
+
+
+def method_of(dataset: DatasetManifest) -> Method:
+    """How a dataset is trained on. Raises: PairstreamError where it is for other programs."""
+    if dataset.kind == "groups":
+        raise PairstreamError(
+            f"{dataset.name} holds groups of responses, which are for a trainer of your own: "
+            "`pairstream replay --from scored-rows --kind kto` makes what can be trained on here"
+        )
+    return "dpo" if dataset.kind == "pairs" else "kto"
+
+
+def method_flags(dataset: DatasetManifest) -> list[str]:
+    """None for pairs, which are what the script expects. Raises: as `method_of`."""
+    method = method_of(dataset)
+    return [] if method == "dpo" else ["--method", method]
 
 
 def recipe_flags(settings: TrainingSettings) -> list[str]:

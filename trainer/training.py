@@ -28,7 +28,7 @@ from trainer.launcher import Ended, EngineUnavailable, Launcher, Plan
 from trainer.layout import MANIFEST, make_folder, sync_folder
 from trainer.progress import OnProgress, ProgressWatch
 from trainer.publishing import OnStep, archive_of, judged, publish
-from trainer.recipe import recipe_flags
+from trainer.recipe import method_flags, recipe_flags
 from trainer.rounds import previous_round
 from trainer.training_manifest import (
     METRICS,
@@ -96,7 +96,7 @@ def run_training(
         PairstreamError: dataset or base model are not what they should be.
     """
     dataset = verify_dataset(request.dataset)
-    plan = request.plan or _plan(request, settings)
+    plan = request.plan or _plan(request, settings, dataset)
     make_folder(plan.folder)
     with alone(plan):
         manifest = read_training(plan.folder)
@@ -115,7 +115,7 @@ def run_training(
     return manifest
 
 
-def _plan(request: TrainingRequest, settings: TrainingSettings) -> Plan:
+def _plan(request: TrainingRequest, settings: TrainingSettings, dataset: DatasetManifest) -> Plan:
     base_model = resolve_base_model(settings.base_model)
     wanted = str(settings.base_model)
     # Into the adapter goes a name that means something elsewhere: the hub's or the folder's.
@@ -126,7 +126,7 @@ def _plan(request: TrainingRequest, settings: TrainingSettings) -> Plan:
         dataset=request.dataset.absolute(),
         base_model=base_model,
         folder=request.folder.absolute(),
-        arguments=["--base-model-name", name, *recipe_flags(settings)],
+        arguments=["--base-model-name", name, *method_flags(dataset), *recipe_flags(settings)],
         settings=settings,
         context=training_context(),
         previous=previous_round(request.folder, settings, name),

@@ -15,6 +15,7 @@ from trainer.launcher import EngineUnavailable, make_launcher
 from trainer.layout import DataDir, sync_folder
 from trainer.outbox import Outbox
 from trainer.progress import TrainingProgress, seldom
+from trainer.recipe import Method
 from trainer.training import TrainingInterrupted, TrainingRequest, run_training
 
 log = structlog.get_logger()
@@ -27,9 +28,9 @@ LEAVE_SECONDS = 5.0
 PROGRESS_SECONDS = 30.0  # between two lines of the log
 
 
-def training_id(dataset: str) -> str:
-    """The training that the trainer itself starts for a dataset."""
-    return f"dpo-{dataset}"
+def training_id(dataset: str, method: Method = "dpo") -> str:
+    """The training that the trainer itself starts for a dataset, or a user by another method."""
+    return f"{method}-{dataset}"
 
 
 def pending(data: DataDir, directory_id: str) -> list[TrainingRequest]:

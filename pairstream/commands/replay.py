@@ -17,8 +17,13 @@ ANEW = (
 
 
 @click.command("replay")
-@click.option("--from", "source", type=click.Choice(["events", "pairs"]), required=True,
-              help="events: fold the runs again, by the pairing settings given.")  # fmt: skip
+@click.option("--from", "source", required=True,
+              type=click.Choice(["events", "pairs", "scored-rows"]),
+              help="events: fold the runs again, by the pairing settings given. scored-rows: for "
+              "what trains without pairs.")  # fmt: skip
+@click.option("--kind", type=click.Choice(["kto", "groups"]),
+              help="With --from scored-rows: kto: each response by itself, labelled good or bad. "
+              "groups: all responses to a prompt with their scores.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
 @click.option("--since", type=MomentType(), metavar="TIME",
               help="Only records from this time on: 2026-11-24, 2026-11-24T21:30:00Z (UTC "
@@ -29,7 +34,8 @@ ANEW = (
 @settings_options(GarblingSettings, DatasetSettings)
 def command(
     config_file: Path | None,
-    source: Literal["events", "pairs"],
+    source: Literal["events", "pairs", "scored-rows"],
+    kind: Literal["kto", "groups"] | None,
     out: Path,
     since: datetime | None,
     dataset: Path | None,
@@ -39,31 +45,39 @@ def command(
 
     Touches no consumer group and no live file. The same pairs give the same bytes as the live
     dataset's, by the settings that were given to the trainer. From events, a model that garbles
-    (high_temperature) is asked anew, and may say something else.
+    (high_temperature) is asked anew, and may say something else. Of the settings of a dataset,
+    scored rows go by --eval-fraction and --held-out-by alone.
 
     \b
-    Example:
+    Examples:
       pairstream replay --from events --out rebuilt --pairing-extended
+      pairstream replay --from scored-rows --kind kto --out for-kto
     """
     from pairstream.candidates import candidates_of
     from pairstream.cluster import Cluster
     from pairstream.rebuild import Wanted, rebuild
     from pairstream.terminal import show_progress
-    from schemas.topics import PAIRS, RUN_EVENTS, Names
+    from schemas.topics import PAIRS, RUN_EVENTS, SCORED_ROWS, Names
     from streams.garblers import open_garblers
     from trainer.datasets import read_manifest
     from trainer.selection import CutSettings
 
     if dataset is not None and (source != "pairs" or since is not None):
         raise click.UsageError("--dataset goes with --from pairs and without --since")
+    if (source == "scored-rows") != (kind is not None):
+        raise click.UsageError("--from scored-rows wants --kind kto or groups; nothing else does")
     pairing = load(GarblingSettings, config_file, flags)
     like = candidates_of(dataset) if dataset else None
     given = CutSettings.of(load(DatasetSettings, config_file, flags))
     cut = read_manifest(dataset).settings if dataset else given
+    if kind is not None:
+        cut = CutSettings(eval_fraction=given.eval_fraction, held_out_by=given.held_out_by)
+    topics = {"events": RUN_EVENTS, "pairs": PAIRS, "scored-rows": SCORED_ROWS}
     names = Names(pairing.topic_prefix)
-    topic = names.topic(PAIRS if source == "pairs" else RUN_EVENTS)
+    topic = names.topic(topics[source])
     [described] = Cluster(pairing).describe(topic)
     if source == "events" and pairing.garbler != "corrupt":
         open_garblers(pairing)  # settings that lead to no model are told before anything is read
         click.echo(ANEW, err=True)
-    click.echo(rebuild(Wanted(source, pairing, described, cut, since, like), out, show_progress))
+    wanted = Wanted(source, pairing, described, cut, kind or "pairs", since, like)
+    click.echo(rebuild(wanted, out, show_progress))

@@ -18,8 +18,11 @@ ANSWER_SECONDS = 2.0
 
 @click.command("train")
 @click.argument("dataset", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--method", type=click.Choice(["dpo", "kto"]), default="dpo", show_default=True,
+              help="dpo: on pairs. kto: on what `replay --from scored-rows --kind kto` "
+              "made.")  # fmt: skip
 @settings_options(TrainingSettings)
-def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
+def command(dataset: Path, method: str, config_file: Path | None, **flags: Any) -> None:
     """Train once on one DATASET, now: a folder with a manifest, as the trainer or `replay` make it.
 
     The model goes to the data directory's models/, and becomes the latest if it passes the gate; a
@@ -27,15 +30,16 @@ def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
     where one answers, the gate's verdict is told in the topic of trainings.
 
     \b
-    Example:
+    Examples:
       pairstream train pairstream-data/datasets/ds-000001 --base-model ./models/qwen3-0.6b
+      pairstream train --method kto ./for-kto --base-model ./models/qwen3-0.6b
     """
     from pairstream.logs import set_up_logs
     from pairstream.training_progress import ProgressShow
     from trainer.datasets import read_manifest
     from trainer.launcher import make_launcher
     from trainer.layout import DataDir
-    from trainer.recipe import recipe_flags
+    from trainer.recipe import method_of, recipe_flags
     from trainer.training import TrainingRequest, run_training
     from trainer.trainings import training_id
 
@@ -45,9 +49,12 @@ def command(dataset: Path, config_file: Path | None, **flags: Any) -> None:
         raise PairstreamError("PAIRSTREAM_LAUNCHER=none trains nothing: choose another")
     recipe_flags(settings)  # what cannot be is said before anything is made
     manifest = read_manifest(dataset)
+    wanted = method_of(manifest)
+    if wanted != method:
+        raise click.UsageError(f"{dataset} is trained on with --method {wanted}, not {method}")
     data = DataDir(settings.data_dir.absolute())
     request = _next_request(
-        TrainingRequest, training_id(manifest.name), _directory_id(data), dataset, data
+        TrainingRequest, training_id(manifest.name, wanted), _directory_id(data), dataset, data
     )
 
     launcher = make_launcher(settings, data.training_venv)

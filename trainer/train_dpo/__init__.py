@@ -1,4 +1,5 @@
-"""Trains 4-bit LoRA adapters with DPO on one dataset. Runs alone: it imports nothing of ours.
+"""Trains 4-bit LoRA adapters on one dataset: with DPO on pairs, or with KTO on responses that are
+labelled good or bad. Runs alone: it imports nothing of ours.
 
 Reads `train.jsonl`, `eval.jsonl` and `manifest.json` of the dataset; writes to the output folder
 `adapter/`, `metrics.jsonl`, `checkpoints/` and, last, `result.json`. Started again with the same

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from . import __doc__ as purpose
 
+METHODS = ("dpo", "kto")
+
 LOSS_TYPES = ("sigmoid", "hinge", "ipo", "apo_zero", "sigmoid_norm", "sft")
 
 
@@ -21,6 +23,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--base-model-name", help="written into the adapter (default: the folder's name)")
     add("--output", type=Path, required=True, help="folder for all that is written")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add("--method", choices=METHODS, default="dpo", help="dpo: pairs; kto: labelled responses")
     _add_start(add)
     _add_loss(add)
     _add_steps(add)
@@ -30,6 +33,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         both = args.sft_weight > 0
         args.loss_types = "sigmoid,sft" if both else "sigmoid"
         args.loss_weights = f"1,{args.sft_weight}" if both else "1"
+    if args.method == "kto":  # it has one loss of its own
+        args.loss_types, args.loss_weights = "kto", "1"
     if len(args.loss_types.split(",")) != len(args.loss_weights.split(",")):
         parser.error("--loss-types and --loss-weights name different numbers of losses")
     if args.init_adapter and (args.merge_first or args.reference == "model"):
@@ -67,7 +72,12 @@ def _add_steps(add: Callable[..., object]) -> None:
     add("--epochs", type=positive(float), default=1.0)
     add("--max-steps", type=int, default=-1, help="stop after so many steps (-1: epochs)")
     add("--early-stop", type=int, default=5, help="saturated steps that end it (0: none do)")
-    add("--batch-size", type=positive(int), default=1, help="pairs at once")
+    add(
+        "--batch-size",
+        type=positive(int),
+        default=1,
+        help="pairs at once, or twice as many responses with KTO",
+    )
     add("--gradient-accumulation", type=positive(int), default=8, help="batches in a step")
     add("--max-length", type=positive(int), default=2048, help="tokens of prompt and response")
     add(

@@ -6,6 +6,9 @@ from typing import Any
 
 Messages = list[dict[str, str]]
 
+# Where a row has responses: of a pair, or one that stands alone.
+SIDES = ("chosen", "rejected", "completion")
+
 
 def apart_from_the_prompt(row: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
     """The row, without leading blanks of responses that would melt into the prompt's last token.
@@ -15,7 +18,7 @@ def apart_from_the_prompt(row: dict[str, Any], tokenizer: Any) -> dict[str, Any]
     """
     prompt: list[int] | None = None
     kept = dict(row)
-    for side in ("chosen", "rejected", "completion"):
+    for side in SIDES:
         if side not in row or not row[side][0]["content"][:1].isspace():
             continue
         prompt = prompt or _ids(tokenizer, row["prompt"], asks=True)

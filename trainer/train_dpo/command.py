@@ -15,6 +15,7 @@ from .arguments import parse_arguments
 from .data import prepare, read_dataset, refuse_great_loss
 from .evaluation import adapter_weights, gate_figures
 from .files import finite, save_adapter, write_result
+from .kto import labels_told
 from .model import count_parameters, load_tokenizer, longest_sequence, pick_device
 from .plots import draw
 from .recorder import is_saturated, steps_of
@@ -60,14 +61,15 @@ def run(args: argparse.Namespace) -> None:
     started = time.monotonic()
     stop = Stop()
     args.output.mkdir(parents=True, exist_ok=True)
-    train_rows, held_out_rows, hashes = read_dataset(args.dataset)
+    train_rows, held_out_rows, hashes = read_dataset(args.dataset, args.method)
     device = pick_device(args.device)
     tokenizer = load_tokenizer(args.base_model)
     max_length = longest_sequence(args.base_model, args.max_length)
     train = prepare(train_rows, tokenizer, max_length)
     held_out = prepare(held_out_rows, tokenizer, max_length)
     refuse_great_loss(train, max_length, args.max_lost_share)
-    print(f"training on {device}: {len(train.rows)} pairs, {len(held_out.rows)} held out")
+    what = "pairs" if args.method == "dpo" else "responses"
+    print(f"training on {device}: {len(train.rows)} {what}, {len(held_out.rows)} held out")
 
     set_up_reports(args)
     config = training_config(args, device, max_length)
@@ -95,6 +97,7 @@ def run(args: argparse.Namespace) -> None:
             "truncated": train.truncated,
             "held_out": len(held_out.rows),
             "held_out_dropped": held_out.dropped,
+            **({"labels": labels_told(trainer)} if args.method == "kto" else {}),
             **figures(trainer),
             "evaluation": evaluation,
             "gate": finite(gate),
@@ -126,7 +129,7 @@ def figures(trainer: Any) -> dict[str, Any]:
         "parameters": count_parameters(trainer.model),
         "adapted_layers": sorted(trainer.model.peft_config["default"].target_modules),
         "first_loss": steps[0]["loss"],
-        "first_margin": steps[0]["rewards/margins"],
+        "first_margin": steps[0].get("rewards/margins"),
         "last": finite(steps[-1]),
         "saturated": is_saturated(steps),
         "stopped_early": trainer.state.global_step < trainer.state.max_steps,

@@ -1,4 +1,4 @@
-"""The pairs of a dataset as plain text that fits into the model."""
+"""The rows of a dataset as plain text that fits into the model."""
 
 from __future__ import annotations
 
@@ -13,29 +13,34 @@ from .boundary import apart_from_the_prompt
 from .refusals import BAD_DATA, Refused
 
 TRAIN, EVAL = "train.jsonl", "eval.jsonl"
-SIDES = ("prompt", "chosen", "rejected")
+
+# What a row holds beside its prompt, and what such a row is called.
+RESPONSES = {"dpo": ("chosen", "rejected"), "kto": ("completion",)}
+CALLED = {"dpo": "pair of chat messages", "kto": "response with a label"}
 
 
 NEVER = "(?!)"  # a pattern that matches nothing
 
 
-Row = dict[str, list[dict[str, str]]]
+# Chat messages by side; with KTO a `label` too, whether the response is a good one.
+Row = dict[str, Any]
 
 
-def read_dataset(folder: Path) -> tuple[list[Row], list[Row], dict[str, str]]:
-    """The pairs to train on, those held out, and the SHA-256 of each file."""
+def read_dataset(folder: Path, method: str = "dpo") -> tuple[list[Row], list[Row], dict[str, str]]:
+    """The rows to train on, those held out, and the SHA-256 of each file."""
     try:
         files = json.loads((folder / "manifest.json").read_bytes())["files"]
         hashes = {name: files[name]["sha256"] for name in (TRAIN, EVAL)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(BAD_DATA, f"{folder} has no manifest: publish it first") from error
-    train, held_out = (read_rows(folder / name, sha256) for name, sha256 in hashes.items())
+    train, held_out = (read_rows(folder / name, sha256, method) for name, sha256 in hashes.items())
     if not train:
-        raise Refused(BAD_DATA, f"{folder} has no pairs to train on")
+        what = "pairs" if method == "dpo" else "responses"
+        raise Refused(BAD_DATA, f"{folder} has no {what} to train on")
     return train, held_out, hashes
 
 
-def read_rows(path: Path, sha256: str) -> list[Row]:
+def read_rows(path: Path, sha256: str, method: str = "dpo") -> list[Row]:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -45,24 +50,23 @@ def read_rows(path: Path, sha256: str) -> list[Row]:
     rows = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            rows.append(read_row(line))
+            rows.append(read_row(line, method))
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(
                 BAD_DATA,
-                f"{path}, line {number} is no pair of chat messages: "
-                f"{type(error).__name__}: {error}",
+                f"{path}, line {number} is no {CALLED[method]}: {type(error).__name__}: {error}",
             ) from error
     return rows
 
 
-def read_row(line: bytes) -> Row:
-    """Prompt, chosen and rejected; other columns are left out.
+def read_row(line: bytes, method: str = "dpo") -> Row:
+    """Prompt and responses, and the label of one that stands alone; other columns are left out.
 
     Raises: ValueError, KeyError, TypeError.
     """
     fields = json.loads(line)
     row: Row = {}
-    for side in SIDES:
+    for side in ("prompt", *RESPONSES[method]):
         if not isinstance(fields[side], list) or not fields[side]:
             raise ValueError(f"{side} holds no messages")
         row[side] = [{key: message[key] for key in ("role", "content")} for message in fields[side]]
@@ -70,6 +74,10 @@ def read_row(line: bytes) -> Row:
             if not isinstance(text, str):
                 raise ValueError(f"a message of {side} is no text")
             text.encode()  # half a surrogate pair is no text either
+    if method == "kto":
+        if not isinstance(fields["label"], bool):  # TRL takes any number, and 0.5 for good
+            raise ValueError("label is neither true nor false")
+        row["label"] = fields["label"]
     return row
 
 
@@ -94,13 +102,14 @@ def prepare(rows: list[Row], tokenizer: Any, max_length: int) -> Share:
     identical = dropped = truncated = 0
     control = control_tokens(tokenizer)
     for row in (plain_text(row, control) for row in rows):
-        if row["chosen"] == row["rejected"]:
+        sides = [row[side] for side in SIDES if side in row]
+        if len(sides) == 2 and sides[0] == sides[1]:
             identical += 1
         elif count_tokens(tokenizer, row["prompt"], generation=True) >= max_length:
             dropped += 1
         else:
             row = apart_from_the_prompt(row, tokenizer)
-            responses = (row["prompt"] + row[side] for side in ("chosen", "rejected"))
+            responses = (row["prompt"] + row[side] for side in SIDES if side in row)
             longest = max(count_tokens(tokenizer, messages) for messages in responses)
             truncated += longest > max_length
             kept.append(row)
@@ -122,8 +131,10 @@ def plain_text(row: Row, control: re.Pattern[str]) -> Row:
         return control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
     return {
-        side: [{key: clean(text) for key, text in message.items()} for message in messages]
-        for side, messages in row.items()
+        side: [{key: clean(text) for key, text in message.items()} for message in value]
+        if isinstance(value, list)
+        else value
+        for side, value in row.items()
     }
 
 

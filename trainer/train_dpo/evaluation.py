@@ -1,4 +1,4 @@
-"""What the gate judges by: the trained model beside what it started from, on held-out pairs."""
+"""What the gate judges by: the trained model beside what it started from, on held-out rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 
 # Enough to tell, few enough to take little of the training's time.
 MOST_PAIRS, MOST_PROMPTS, NEW_TOKENS = 200, 8, 64
+MOST_RESPONSES = 2 * MOST_PAIRS
 
 GRAM = 4  # tokens in a row, which a model that has lost its way repeats
 
 Weights = dict[str, Any]
 Figures = dict[str, Any]
+Side = tuple[float, int]  # the summed log-probability of a response, and its tokens
 
 
 def adapter_weights(model: Any) -> Weights:
@@ -30,12 +32,20 @@ def gate_figures(trainer: Any, initial: Weights) -> Figures:
     held_out = trainer.eval_dataset
     if held_out is None:
         return {"pairs": 0, "moved": moved}
-    held_out = held_out.select(range(min(MOST_PAIRS, len(held_out))))
+    unpaired = "label" in held_out.column_names
+    most = MOST_RESPONSES if unpaired else MOST_PAIRS
+    held_out = held_out.select(range(min(most, len(held_out))))
+    pairs = len(held_out)
+    if unpaired:  # what is too few of either kind is too few
+        pairs = min(held_out["label"].count(kind) for kind in (True, False))
+        if not pairs:
+            return {"pairs": 0, "unpaired": True, "moved": moved}
     trainer.model.eval()
     with as_it_started(trainer.model):
         base = measure(trainer, held_out)
     return {
-        "pairs": len(held_out),
+        "pairs": pairs,
+        **({"unpaired": True} if unpaired else {}),
         "base": base,
         "candidate": measure(trainer, held_out),
         "moved": moved,
@@ -65,14 +75,35 @@ def as_it_started(model: Any) -> Iterator[None]:
 
 def measure(trainer: Any, held_out: Any) -> Figures:
     """Of the model as it is now."""
-    sides = [side for batch in batches(trainer, held_out) for side in likelihoods(trainer, batch)]
-    differences = [chosen - rejected for (chosen, _), (rejected, _) in sides]
+    said = [likelihoods(trainer, batch) for batch in batches(trainer, held_out)]
+    if "label" in held_out.column_names:
+        figures = of_responses([side for batch in said for side in batch], held_out["label"])
+    else:
+        figures = of_pairs([pair for batch in said for pair in in_pairs(batch)])
+    return {**figures, "generations": generations(trainer, held_out)}
+
+
+def of_pairs(pairs: list[tuple[Side, Side]]) -> Figures:
+    differences = [chosen - rejected for (chosen, _), (rejected, _) in pairs]
     return {
         "accuracy": fmean(difference > 0 for difference in differences),
         "margin": fmean(differences),
-        "chosen_logps": fmean(total / max(tokens, 1) for (total, tokens), _ in sides),
-        "generations": generations(trainer, held_out),
+        "chosen_logps": a_token([chosen for chosen, _ in pairs]),
     }
+
+
+def of_responses(sides: list[Side], labels: list[bool]) -> Figures:
+    """The margin is that of the means: no good response stands against one bad one."""
+    good = [side for side, label in zip(sides, labels, strict=True) if label]
+    bad = [side for side, label in zip(sides, labels, strict=True) if not label]
+    return {
+        "margin": fmean(total for total, _ in good) - fmean(total for total, _ in bad),
+        "chosen_logps": a_token(good),
+    }
+
+
+def a_token(sides: list[Side]) -> float:
+    return fmean(total / max(tokens, 1) for total, tokens in sides)
 
 
 def batches(trainer: Any, rows: Any) -> Any:
@@ -82,11 +113,8 @@ def batches(trainer: Any, rows: Any) -> Any:
     return DataLoader(rows, batch_size=size, collate_fn=trainer.data_collator)
 
 
-Side = tuple[float, int]  # the summed log-probability of a response, and its tokens
-
-
-def likelihoods(trainer: Any, batch: Any) -> list[tuple[Side, Side]]:
-    """Of the chosen and the rejected response of each pair."""
+def likelihoods(trainer: Any, batch: Any) -> list[Side]:
+    """Of the responses of a batch; of pairs first all chosen ones."""
     import torch
 
     batch = {key: value.to(trainer.args.device) for key, value in batch.items()}
@@ -99,9 +127,12 @@ def likelihoods(trainer: Any, batch: Any) -> list[tuple[Side, Side]]:
         picked = logits.gather(-1, ids[of_response].unsqueeze(-1)).squeeze(-1)
         each = torch.zeros(ids.shape, device=ids.device)
         each[of_response] = picked - logits.logsumexp(dim=-1)
-    totals = list(zip(each.sum(dim=1).tolist(), of_response.sum(dim=1).tolist(), strict=True))
-    half = len(totals) // 2
-    return list(zip(totals[:half], totals[half:], strict=True))
+    return list(zip(each.sum(dim=1).tolist(), of_response.sum(dim=1).tolist(), strict=True))
+
+
+def in_pairs(sides: list[Side]) -> list[tuple[Side, Side]]:
+    half = len(sides) // 2
+    return list(zip(sides[:half], sides[half:], strict=True))
 
 
 def generations(trainer: Any, held_out: Any) -> Figures:

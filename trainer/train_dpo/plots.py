@@ -16,6 +16,14 @@ PANELS = (
     ("log-probabilities", (("chosen", "logps/chosen"), ("rejected", "logps/rejected"))),
 )
 
+# KTO has no accuracy, and tells how far the policy has moved away.
+KL_PANEL = ("distance from the reference", (("training", "kl"), ("held out", "eval_kl")))
+
+
+def panels_of(logs: list[Log]) -> list[Any]:
+    moves = any("kl" in log for log in logs)
+    return [KL_PANEL if moves and title == "accuracy" else (title, n) for title, n in PANELS]
+
 
 def draw(logs: list[Log], folder: Path) -> None:
     """Write `training.svg` and `training.png`; where there is no matplotlib, say so."""
@@ -28,7 +36,7 @@ def draw(logs: list[Log], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "pairstream", "font.size": 9}):
         figure = Figure(figsize=(9, 6), layout="constrained")
-        for axes, (title, lines) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+        for axes, (title, lines) in zip(figure.subplots(2, 2).flat, panels_of(logs), strict=True):
             draw_panel(axes, title, [(label, points(logs, key)) for label, key in lines])
         figure.savefig(folder / "training.svg", metadata={"Date": None})
         figure.savefig(folder / "training.png", dpi=120, metadata={"Software": None})
@@ -49,4 +57,5 @@ def draw_panel(axes: Any, title: str, lines: list[tuple[str, Points]]) -> None:
     axes.set_title(title)
     axes.set_xlabel("step")
     axes.grid(alpha=0.3)
-    axes.legend()
+    if any(line for _, line in lines):
+        axes.legend()

@@ -12,6 +12,11 @@ from .stop import Stop
 
 LN_2 = math.log(2)
 
+# How far policy and reference may seem apart before the first update; with KTO in any of these.
+FIRST_DIFFERENCE = 0.01
+FIRST_ZEROS = ("rewards/chosen", "rewards/rejected", "kl")
+DIFFER = "policy and reference differ before training"
+
 
 # Accuracy 1 and a margin beyond this for so many steps: the pairs teach nothing any more.
 SATURATED_MARGIN, SATURATED_STEPS = 5.0, 5
@@ -31,13 +36,10 @@ def make_recorder(output: Path, stop: Stop, early_stop: int) -> Any:
             log = state.log_history[-1]
             with (output / "metrics.jsonl").open("a") as file:
                 file.write(metrics_line(log, state.max_steps))
-            pure = (args.loss_type, args.loss_weights) == (["sigmoid"], [1.0])
+            pure = args.loss_type == ["sigmoid"] and args.loss_weights == [1.0]
             check_log(log, pure=pure)
             if "loss" in log:
-                print(
-                    f"step {log['step']}/{state.max_steps} loss {log['loss']:.4f} "
-                    f"margin {log['rewards/margins']:.4f}"
-                )
+                print(step_line(log, state.max_steps))
                 if early_stop and is_saturated(steps_of(state), early_stop):
                     print(f"the last {early_stop} steps taught nothing more: it stops here")
                     control.should_save = control.should_training_stop = True
@@ -53,23 +55,33 @@ def make_recorder(output: Path, stop: Stop, early_stop: int) -> Any:
     return Recorder()
 
 
+def step_line(log: Log, steps: int) -> str:
+    """Of a step of KTO without both kinds of responses there is no margin."""
+    margin = f" margin {log['rewards/margins']:.4f}" if "rewards/margins" in log else ""
+    return f"step {log['step']}/{steps} loss {log['loss']:.4f}{margin}"
+
+
 def check_log(log: Log, *, pure: bool) -> None:
     """Raises: Refused when it is no number, or when the first step does not start from the base.
 
     Before the first update policy and reference are the same: margin 0 and, where the loss is
-    DPO's alone (`pure`), ln 2.
+    DPO's alone (`pure`), ln 2. With KTO, which tells how far they are apart, all rewards are 0.
     """
     for key in ("loss", "grad_norm", "eval_loss"):
         if key in log and not math.isfinite(log[key]):
             raise Refused(NOT_A_NUMBER, f"{key} is not a number: lower --learning-rate")
     if log["step"] != 1 or "loss" not in log:
         return
+    if "kl" in log:
+        apart = max(abs(log[key]) for key in FIRST_ZEROS if key in log)
+        if apart > FIRST_DIFFERENCE:
+            raise Refused(CHECK_FAILED, f"the first rewards are {apart:.4f}, not 0: {DIFFER}")
+        return
     loss, margin = log["loss"], log["rewards/margins"]
-    if abs(margin) > 0.01 or (pure and abs(loss - LN_2) > 0.01 * LN_2):
+    if abs(margin) > FIRST_DIFFERENCE or (pure and abs(loss - LN_2) > 0.01 * LN_2):
         raise Refused(
             CHECK_FAILED,
-            f"the first margin is {margin:.4f} and the loss {loss:.4f}, not 0 and ln 2: "
-            "policy and reference differ before training",
+            f"the first margin is {margin:.4f} and the loss {loss:.4f}, not 0 and ln 2: {DIFFER}",
         )
 
 

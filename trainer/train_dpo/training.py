@@ -11,6 +11,7 @@ from typing import Any
 
 from .data import Row, like_lengths_together
 from .files import write_metrics
+from .kto import REFERENCE_COLUMNS, RESPONSES_A_PAIR, kto_config, weigh_labels
 from .model import adaptable_layers, has_bfloat16, load_model
 from .recorder import is_saturated, make_recorder, steps_of
 from .refusals import BAD_DATA, STOPPED, Refused
@@ -21,27 +22,38 @@ CHECKPOINTS = "checkpoints"
 
 
 def training_config(args: argparse.Namespace, device: str, max_length: int) -> Any:
+    shared = shared_config(args, device, max_length)
+    return kto_config(shared) if args.method == "kto" else dpo_config(args, shared)
+
+
+def dpo_config(args: argparse.Namespace, shared: dict[str, Any]) -> Any:
     from trl import DPOConfig
 
-    bfloat16 = args.precision == "bfloat16" or (args.precision == "auto" and has_bfloat16(device))
     grouped = args.group_by_length and args.batch_size > 1
     return DPOConfig(
-        output_dir=str(args.output / CHECKPOINTS),
-        run_name=args.output.name,
-        seed=args.seed,
-        beta=args.beta,
+        **shared,
         # Label smoothing changes nothing in "sigmoid", and "robust" has no lower bound on garbled
         # responses: neither is offered.
         loss_type=args.loss_types.split(","),
         loss_weights=[float(weight) for weight in args.loss_weights.split(",")],
+        # Grouped by length, the pairs already stand in their order.
+        train_sampling_strategy="sequential" if grouped else "random",
+    )
+
+
+def shared_config(args: argparse.Namespace, device: str, max_length: int) -> dict[str, Any]:
+    bfloat16 = args.precision == "bfloat16" or (args.precision == "auto" and has_bfloat16(device))
+    return dict(
+        output_dir=str(args.output / CHECKPOINTS),
+        run_name=args.output.name,
+        seed=args.seed,
+        beta=args.beta,
         learning_rate=args.learning_rate,
         num_train_epochs=args.epochs,
         max_steps=args.max_steps,
         per_device_train_batch_size=args.batch_size,
         per_device_eval_batch_size=args.batch_size,
         gradient_accumulation_steps=args.gradient_accumulation,
-        # Grouped by length, the pairs already stand in their order.
-        train_sampling_strategy="sequential" if grouped else "random",
         max_length=max_length,
         gradient_checkpointing=device == "cuda",  # it saves memory; on a CPU it only takes time
         bf16=bfloat16,
@@ -69,7 +81,7 @@ def make_trainer(
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import PrinterCallback, set_seed
-    from trl import DPOTrainer
+    from trl import DPOTrainer, KTOTrainer
 
     base = args.base_model
     if args.merge_first:
@@ -86,8 +98,10 @@ def make_trainer(
     )
     if args.init_adapter:
         model = load_adapter(model, args.init_adapter)
+    if args.method == "kto":
+        weigh_labels(config, train)
     set_seed(args.seed)  # TRL 1.14 makes the adapter before it seeds
-    trainer = DPOTrainer(
+    trainer = (KTOTrainer if args.method == "kto" else DPOTrainer)(
         model=model,
         ref_model=reference,
         args=config,
@@ -99,10 +113,11 @@ def make_trainer(
     train_in_full_precision(trainer.model)
     if args.init_adapter:
         set_adapter(trainer.model, args.init_adapter)  # what TRL has rounded
-    if config.train_sampling_strategy == "sequential":
+    if args.method == "dpo" and config.train_sampling_strategy == "sequential":
         group_by_length(trainer, args.batch_size, args.seed)
     if precomputation_pays(args, len(train)):
-        precompute_reference(trainer)
+        columns = REFERENCE_COLUMNS if args.method == "kto" else PAIRS_REFERENCE
+        precompute_reference(trainer, columns)
     trainer.remove_callback(PrinterCallback)  # the recorder prints what matters
     return trainer
 
@@ -138,12 +153,16 @@ def precomputation_pays(args: argparse.Namespace, pairs: int) -> bool:
     if args.precompute_reference != "auto":
         return bool(args.precompute_reference == "on")
     step = args.batch_size * args.gradient_accumulation
+    step *= RESPONSES_A_PAIR if args.method == "kto" else 1
     epochs = args.max_steps * step / pairs if args.max_steps > 0 else args.epochs
     return bool(epochs > 1)
 
 
-def precompute_reference(trainer: Any) -> None:
-    """Have the reference say its part of each pair once, in the precision of the training.
+PAIRS_REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
+
+
+def precompute_reference(trainer: Any, columns: tuple[str, str]) -> None:
+    """Have the reference say its part of each row once, in the precision of the training.
 
     TRL's own way computes in another one, so that the first margin would not be 0.
     """
@@ -152,9 +171,9 @@ def precompute_reference(trainer: Any) -> None:
 
     reference = trainer.ref_model or trainer.model
 
-    def in_training_precision(**inputs: Any) -> Any:
+    def in_training_precision(*ids: Any, **inputs: Any) -> Any:
         with trainer.accelerator.autocast():
-            return reference(**inputs)
+            return reference(*ids, **inputs)
 
     forward = convert_outputs_to_fp32(in_training_precision)
     trainer.model.train()
@@ -173,9 +192,7 @@ def precompute_reference(trainer: Any) -> None:
             )
             for batch in batches
         ]
-        for column, parts in zip(
-            ("ref_chosen_logps", "ref_rejected_logps"), zip(*said, strict=True), strict=True
-        ):
+        for column, parts in zip(columns, zip(*said, strict=True), strict=True):
             values = [float(value) for part in parts for value in part]
             rows = rows.add_column(column, values)
         setattr(trainer, name, rows)
