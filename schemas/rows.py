@@ -4,7 +4,6 @@ Contract, section 4.3. Fields stand in the contract's order; `encode` gives the 
 """
 
 import hashlib
-import math
 from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
@@ -202,7 +201,7 @@ def parse_scored_row(value: bytes | None) -> ScoredRow:
     if row.row_id != expected:
         raise InvalidRecord(INVALID_ROW, f"row_id is not {expected}, which its fields give")
     is_success = row.kind in SUCCESS_KINDS
-    if not math.isfinite(row.score) or row.score < 0 or (row.score > 0) != is_success:
+    if row.score < 0 or (row.score > 0) != is_success:
         raise InvalidRecord(INVALID_ROW, f"{row.score} is no score of {row.kind}")
     return row
 

@@ -73,8 +73,21 @@ def model_card(manifest: TrainingManifest, dataset: DatasetManifest) -> str:
         _table(["what", "value"], _made_with(manifest, figures)),
         "## Use\n",
         USE.format(base=json.dumps(base)),
+        _serving(figures.get("serving")),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _serving(serving: Mapping[str, Any] | None) -> str:
+    """Nothing where its training did not tell."""
+    if not serving:
+        return ""
+    if serving["vllm_refuses"]:
+        return f"vLLM does not load it: {'; '.join(serving['vllm_refuses'])}. Merge it first.\n"
+    return (
+        f"With vLLM: `--enable-lora --max-lora-rank {serving['vllm_max_lora_rank']}` and "
+        "`--lora-modules NAME=adapter`.\n"
+    )
 
 
 def _front_matter(base: object, method: str) -> str:

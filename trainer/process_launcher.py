@@ -62,7 +62,7 @@ class ProcessLauncher:
         with (plan.folder / LOG).open("ab") as output:
             child = subprocess.Popen(
                 supervisor,
-                env=_clean_environment(scratch),
+                env=clean_environment(scratch),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -161,7 +161,8 @@ def _locked(venv: Path) -> Iterator[IO[str]]:
         yield lock
 
 
-def _clean_environment(scratch: Path) -> dict[str, str]:
+def clean_environment(scratch: Path) -> dict[str, str]:
+    """For a process that trains or merges: no secrets, and its caches in one place."""
     caches = {
         name: str(scratch / name.lower())
         for name in ("HF_HOME", "HF_DATASETS_CACHE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")

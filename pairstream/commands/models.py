@@ -1,4 +1,4 @@
-"""`pairstream models list`, `show`, `promote`, `rollback` and `compare`."""
+"""`pairstream models list`, `show`, `promote`, `rollback`, `compare` and `merge`."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import click
 
 from pairstream.settings_loader import load, settings_options
 from schemas.errors import PairstreamError
-from schemas.settings import DataSettings
+from schemas.settings import DataSettings, TrainingSettings
 
 if TYPE_CHECKING:
     from pairstream.models import Model
@@ -164,6 +164,35 @@ def rollback(
     model = _model(settings, training_id or rollback_target(data))
     outbox = _outbox(settings, no_event=no_event)
     _say(change_latest(data, model, "rolled_back", why, outbox))
+
+
+@command.command("merge")
+@click.argument("training_id", metavar="ID")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@click.option("--base-model", metavar="FOLDER",
+              help="The base, unquantised; else the one that the training was given.")  # fmt: skip
+@click.option("--training-python", metavar="FILE",
+              help="An interpreter with the training's packages; else the training's "
+              "own.")  # fmt: skip
+@settings_options(DataSettings)
+def merge(config_file: Path | None, training_id: str, out: Path, **flags: Any) -> None:
+    """Write the model ID as a whole model, merged into its base, for what serves no adapters.
+
+    Merges in full precision, outside of 4 bits, in a process of its own, and saves in the base's
+    precision, with tokenizer and chat template. The adapter stays as it is. The folder is whole or
+    not there; its manifest.json, written last, names training, base and the hash of each file.
+
+    \b
+    Example:
+      pairstream models merge latest --out ./for-serving
+    """
+    from pairstream.merging import merge_model
+    from trainer.layout import DataDir
+
+    settings = load(TrainingSettings, config_file, flags)
+    model = _model(settings, training_id)
+    merged = merge_model(DataDir(settings.data_dir), model.manifest, settings, out)
+    click.echo(f"{merged.training_id} merged into {merged.base_model}: {out}")
 
 
 def _model(settings: DataSettings, training_id: str) -> "Model":

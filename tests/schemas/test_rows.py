@@ -16,6 +16,7 @@ from schemas.rows import (
     pair_id,
     parse_garble_request,
     parse_pair,
+    parse_scored_row,
 )
 
 PAIR: dict[str, Any] = {
@@ -121,6 +122,51 @@ BROKEN: dict[str, bytes | None] = {
 def test_what_is_no_pair_is_an_invalid_row(value: bytes | None) -> None:
     with pytest.raises(InvalidRecord) as refused:
         parse_pair(value)
+
+    assert refused.value.reason == "invalid_row"
+
+
+SCORED = {
+    "row_id": hashed_id("r-1", "s-1", "code_success", 3), "run_id": "r-1", "strategy_id": "s-1",
+    "kind": "code_success", "attempt": 3,
+    "prompt": [{"role": "user", "content": "Empty the package cache."}],
+    "response": [{"role": "assistant", "content": "good"}], "score": 12.5, "agent_id": None,
+    "task_id": None, "policy_id": "base",
+}  # fmt: skip
+
+
+def scored(**changed: Any) -> bytes:
+    return json.dumps({**SCORED, **changed}).encode()
+
+
+def test_scored_row_is_read_and_written_in_canonical_bytes() -> None:
+    assert encode(parse_scored_row(scored())) == json.dumps(SCORED, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"{",
+        scored(more=1),
+        scored(kind="any"),
+        scored(row_id="0" * 32),
+        scored(attempt=4),
+        scored(attempt=None),
+        scored(score=-1),
+        scored(score=0),
+        scored().replace(b"12.5", b"1e999"),
+        scored(response=[]),
+        scored(response=[{"role": "user", "content": "good"}]),
+        scored(kind="strategy_success", row_id=hashed_id("r-1", "s-1", "strategy_success", 3),
+               score=0.0),
+        scored(kind="strategy_without_effect", attempt=None,
+               row_id=hashed_id("r-1", "s-1", "strategy_without_effect", None)),
+    ],
+)  # fmt: skip
+def test_what_is_no_scored_row_is_an_invalid_row(value: bytes | None) -> None:
+    with pytest.raises(InvalidRecord) as refused:
+        parse_scored_row(value)
 
     assert refused.value.reason == "invalid_row"
 

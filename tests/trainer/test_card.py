@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 import yaml
 
@@ -69,6 +70,39 @@ def test_card_names_data_recipe_figures_and_what_it_was_made_with() -> None:
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["base_model"] == 'org/Model "1B"'
     assert front["library_name"] == "peft"
+
+
+def test_card_of_single_responses_says_so() -> None:
+    kinds = {"code_success": 6, "strategy_without_effect": 4}
+    dataset = msgspec.structs.replace(DATASET, kind="kto", rules=kinds)
+    gate = {**FIGURES["gate"], "unpaired": True}  # type: ignore[dict-item]
+    labels = {"good": 6, "bad": 4, "good_weight": 1.0, "bad_weight": 1.5}
+    card = model_card(manifest(figures={**FIGURES, "gate": gate, "labels": labels}), dataset)
+
+    for words in (
+        "trained by KTO on good and bad responses",
+        "| responses by kind | `code_success: 6, strategy_without_effect: 4` |",
+        "| bad_weight | `1.5` |",
+        "On 1 responses of either kind at least that were held out.",
+        "| margin of summed log-probabilities |",
+    ):
+        assert words in card
+    assert "preference accuracy" not in card
+    assert yaml.safe_load(card.split("---\n")[1])["tags"] == ["kto", "lora", "pairstream"]
+
+
+@pytest.mark.parametrize(
+    ("refusals", "words"),
+    [
+        ([], "With vLLM: `--enable-lora --max-lora-rank 16`"),
+        (["it is a DoRA"], "vLLM does not load it: it is a DoRA. Merge it first."),
+    ],
+)
+def test_card_says_how_vllm_loads_the_adapter(refusals: list[str], words: str) -> None:
+    serving = {"rank": 12, "vllm_max_lora_rank": 16, "vllm_refuses": refusals}
+
+    assert words in model_card(manifest(figures={**FIGURES, "serving": serving}), DATASET)
+    assert "vLLM" not in model_card(manifest(), DATASET)
 
 
 def test_card_shows_no_picture_and_no_figures_that_are_not_there() -> None:

@@ -43,6 +43,38 @@ def from_base(base: Generations, now: Generations) -> Measured:
     )
 
 
+def unpaired(measured: Measured) -> Measured:
+    """The same of single responses, which have no accuracy."""
+    assert measured.base is not None
+    assert measured.candidate is not None
+    return replace(
+        measured,
+        unpaired=True,
+        base=replace(measured.base, accuracy=None),
+        candidate=replace(measured.candidate, accuracy=None),
+    )
+
+
+def test_single_responses_are_judged_by_all_but_accuracy() -> None:
+    names = [check.name for check in judged(GOOD).checks if check.name != "accuracy"]
+
+    verdict = judged(unpaired(GOOD))
+    assert (verdict.word, [check.name for check in verdict.checks]) == ("passed", names)
+    assert failed(judged(unpaired(candidate(margin=BASE.margin)))) == ["margin"]
+    assert failed(judged(unpaired(candidate(margin=None)))) == ["finite"]
+    assert failed(judged(unpaired(candidate(chosen_logps=BASE.chosen_logps - 1)))) == ["likelihood"]
+    assert failed(judged(replace(unpaired(GOOD), unpaired=False))) == ["finite"]
+
+
+def test_too_few_single_responses_compare_nothing() -> None:
+    verdict = judged(replace(unpaired(GOOD), pairs=19))
+
+    assert verdict.note == (
+        "too few held-out responses to judge by: 19 of the rarer kind (good or bad), of at least 20"
+    )
+    assert (verdict.word, len(verdict.checks)) == ("passed in part", 2)
+
+
 def test_a_candidate_that_is_better_in_all_passes_every_check() -> None:
     verdict = judged(GOOD)
 

@@ -22,4 +22,5 @@ def make_known(folder: Path) -> None:
 
 if __name__ == "__main__":
     make_known(Path(__file__).resolve().parent)
-    importlib.import_module("train_dpo.command").main()
+    wanted = "merge" if sys.argv[1:2] == ["merge"] else "command"
+    importlib.import_module(f"train_dpo.{wanted}").main()

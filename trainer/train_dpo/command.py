@@ -9,6 +9,7 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .arguments import parse_arguments
@@ -20,16 +21,22 @@ from .model import count_parameters, load_tokenizer, longest_sequence, pick_devi
 from .plots import draw
 from .recorder import is_saturated, steps_of
 from .refusals import GPU_MEMORY, WRONG_USAGE, Refused
-from .rounds import join
+from .rounds import adapter_to_come, join
+from .serving import serving_of, tell_refusals
 from .stop import Stop
 from .training import make_trainer, train_to_the_end, training_config
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     args = parse_arguments(arguments)
+    to_the_end(lambda: run(args))
+
+
+def to_the_end(work: Callable[[], None]) -> NoReturn:
+    """Do it in this process, and leave with the exit code that says how it ended."""
     prepare_process()
     try:
-        run(args)
+        work()
     except Refused as refused:
         sys.stderr.write(f"train_dpo: {refused}\n")
         sys.exit(refused.code)
@@ -62,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
     stop = Stop()
     args.output.mkdir(parents=True, exist_ok=True)
     train_rows, held_out_rows, hashes = read_dataset(args.dataset, args.method)
+    tell_refusals(adapter_to_come(args.lora_rank, args.init_adapter, args.merge_first))
     device = pick_device(args.device)
     tokenizer = load_tokenizer(args.base_model)
     max_length = longest_sequence(args.base_model, args.max_length)
@@ -101,6 +109,7 @@ def run(args: argparse.Namespace) -> None:
             **figures(trainer),
             "evaluation": evaluation,
             "gate": finite(gate),
+            "serving": serving_of(args.output / "adapter"),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "seconds": round(time.monotonic() - started, 1),
         },

@@ -91,8 +91,9 @@ def steps_of(state: Any) -> list[Log]:
 
 
 def is_saturated(steps: list[Log], count: int = SATURATED_STEPS) -> bool:
+    """Of pairs: KTO has no accuracy, and its loss flattens out by itself."""
     last = steps[-count:]
     return len(last) == count and all(
-        log["rewards/accuracies"] == 1.0 and log["rewards/margins"] > SATURATED_MARGIN
+        log.get("rewards/accuracies") == 1.0 and log["rewards/margins"] > SATURATED_MARGIN
         for log in last
     )

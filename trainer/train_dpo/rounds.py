@@ -30,6 +30,30 @@ def refusing_bad_adapter(folder: Path) -> Iterator[None]:
         raise Refused(BAD_DATA, f"{folder} is no adapter of this base: {error}") from error
 
 
+def adapter_to_come(rank: int, init: Path | None, merged: Path | None) -> dict[str, Any]:
+    """What of the configuration of the adapter that a training will leave is known beforehand.
+
+    Raises: Refused, also where the one to be merged could not be joined in the end.
+    """
+    if init is not None:
+        return read_config(init)
+    if merged is None:
+        return {"r": rank}
+    previous = read_config(merged)
+    with refusing_bad_adapter(merged):
+        refuse_unknown_forms([previous])
+        return {"r": previous["r"] + rank}
+
+
+def read_config(adapter: Path) -> dict[str, Any]:
+    """Raises: Refused."""
+    with refusing_bad_adapter(adapter):
+        config: dict[str, Any] = json.loads((adapter / CONFIG).read_bytes())
+        if not isinstance(config["r"], int):
+            raise ValueError("its rank is no number")
+    return config
+
+
 def load_adapter(model: Any, folder: Path) -> Any:
     """The model with the adapter, to be trained on. TRL keeps a copy of it as the reference."""
     from peft import PeftModel
@@ -86,14 +110,21 @@ def join(previous: Path, fresh: Path) -> None:
     (fresh / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
+def refuse_unknown_forms(configs: list[dict[str, Any]]) -> None:
+    """Raises: ValueError."""
+    unknown = {form for config in configs for form in UNKNOWN_FORMS if config.get(form)}
+    if unknown:
+        raise ValueError(f"it adapts in another way ({', '.join(sorted(unknown))})")
+
+
 def joined_weights(parts: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
     """Side by side, each with its own scale in B. Raises: ValueError."""
     import torch
 
     (first, _), (second, _) = parts
-    unknown = {form for _, config in parts for form in UNKNOWN_FORMS if config.get(form)}
-    if unknown or first.keys() != second.keys():
-        raise ValueError(f"it adapts other layers, or in another way ({sorted(unknown)})")
+    refuse_unknown_forms([config for _, config in parts])
+    if first.keys() != second.keys():
+        raise ValueError("it adapts other layers")
     scales = [config["lora_alpha"] / config["r"] for _, config in parts]
     joined = {}
     for name in first:
