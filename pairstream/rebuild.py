@@ -129,7 +129,7 @@ class MergedLines:
         dropped: pairs that other datasets have.
     """
 
-    def __init__(self, folders: list[Path], *, shares: int, kind: DatasetKind) -> None:
+    def __init__(self, folders: list[Path], *, shares: int, kind: DatasetKind = "pairs") -> None:
         self._ids = ID_PLACES[kind]
         self.shares = [[folder / str(number) for folder in folders] for number in range(shares)]
         self.dropped: set[str] = set()

@@ -28,6 +28,7 @@ WITHOUT = {
     "streams/pipeline.py _acknowledge: ack": "outlives nothing before the commit, which has points",
     "streams/worker.py _schedule_shutdown: start": "a timer",
     "trainer/archive.py archive: write_durably": PART,
+    "trainer/content.py finish_sides: rename": PART,
     "trainer/cut.py cut_dataset: publish": PART,
     "trainer/cut.py remove_unpublished: rmtree": SWEPT,
     "trainer/docker_launcher.py start: start": PART,

@@ -7,9 +7,9 @@ import orjson
 import pytest
 
 from schemas.rows import ScoredRow, ScoredRowKind, assistant_message, row_id, user_message
-from trainer.cut import Content
+from trainer.content import Content
 from trainer.selection import CutSettings, is_held_out
-from trainer.unpaired import ID_ENDS, labelled_line, member_line, write_groups, write_labelled
+from trainer.unpaired import ID_PLACES, labelled_line, member_line, write_groups, write_labelled
 
 HALF = CutSettings(eval_fraction=0.5)
 
@@ -51,10 +51,11 @@ def read(folder: Path) -> tuple[list[dict[str, object]], list[dict[str, object]]
 def test_lines_begin_with_the_id_that_they_are_sorted_by() -> None:
     row = ROWS[0]
 
-    assert labelled_line(row)[: ID_ENDS["kto"]] == b'{"row_id":"' + row.row_id.encode()
+    assert labelled_line(row)[ID_PLACES["kto"]] == row.row_id.encode()
     member = member_line(row)
-    assert member[: ID_ENDS["groups"]].endswith(b'","row_id":"' + row.row_id.encode())
-    assert orjson.loads(member)["group_id"] == orjson.loads(member_line(ROWS[4]))["group_id"]
+    group_id = orjson.loads(member)["group_id"]
+    assert member[ID_PLACES["groups"]] == f'{group_id}","row_id":"{row.row_id}'.encode()
+    assert group_id == orjson.loads(member_line(ROWS[4]))["group_id"]
 
 
 def test_what_succeeded_is_good_and_all_else_is_bad(tmp_path: Path) -> None:

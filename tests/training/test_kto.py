@@ -4,22 +4,32 @@ import json
 import math
 import os
 import signal
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from pairstream.__main__ import cli
 from schemas.events import Message
 from schemas.rows import ScoredRow, ScoredRowKind, assistant_message, row_id, user_message
 from schemas.settings import TrainingSettings
+from tests.trainer.stand_in import SOURCE
 from tests.training.conftest import MakeDataset, Train, message, response
+from trainer.cut import publish
+from trainer.datasets import DatasetManifest
 from trainer.gate import judge
+from trainer.layout import DataDir
+from trainer.publishing import archive_of
 from trainer.selection import CutSettings
 from trainer.train_dpo import command, recorder
 from trainer.train_dpo.data import read_row
 from trainer.train_dpo.kto import label_weights
 from trainer.train_dpo.recorder import check_log
 from trainer.train_dpo.refusals import BAD_DATA, CHECK_FAILED, STOPPED, Refused
+from trainer.training_manifest import read_training
 from trainer.unpaired import labelled_line, write_labelled
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
@@ -156,7 +166,7 @@ def test_one_kind_alone_is_refused(
 
 
 @pytest.mark.parametrize(
-    "flags", [(), ("--precompute-reference", "on"), ("--reference", "model")], ids=str
+    "flags", [("--precompute-reference", "on"), ("--reference", "model")], ids=str
 )
 def test_references_give_the_same_training(
     dataset: Path, train: Train, flags: tuple[str, ...]
@@ -169,10 +179,17 @@ def test_references_give_the_same_training(
     assert other.steps[0]["kl"] == pytest.approx(0, abs=1e-3)
 
 
+# What the settings say by themselves, where batches hold several pairs and epochs are several.
+USUAL = ("--precision", "auto", "--batch-size", 2, "--gradient-accumulation", 1, "--epochs", 2,
+         "--max-steps", 3)  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [(), USUAL], ids=["plain", "usual"])
 def test_stopped_training_goes_on_bit_for_bit(
-    dataset: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, train: Train, monkeypatch: pytest.MonkeyPatch, more: tuple[object, ...]
 ) -> None:
-    straight = train(dataset, *KTO, output="straight")
+    flags = (*KTO, *more)
+    straight = train(dataset, *flags, output="straight")
 
     def check_and_stop(log: dict[str, float], *, pure: bool) -> None:
         check_log(log, pure=pure)
@@ -181,8 +198,8 @@ def test_stopped_training_goes_on_bit_for_bit(
 
     with monkeypatch.context() as patch:
         patch.setattr(recorder, "check_log", check_and_stop)
-        assert train(dataset, *KTO, output="resumed").code == STOPPED
-    resumed = train(dataset, *KTO, output="resumed")
+        assert train(dataset, *flags, output="resumed").code == STOPPED
+    resumed = train(dataset, *flags, output="resumed")
     assert len(straight.losses) == 3
     assert resumed.losses == straight.losses
     assert resumed.weights == straight.weights
@@ -287,3 +304,42 @@ def test_rows_train_with_trl_as_they_are(tmp_path: Path, tiny_model: Path) -> No
     trainer.train()
     assert len(trainer.train_dataset) == 6
     assert sum(trainer.train_dataset["label"]) == 4
+
+
+# --- By the command ------------------------------------------------------------------------------
+
+
+def test_the_command_trains_judges_and_archives_a_model(tmp_path: Path, tiny_model: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    lines = sorted(labelled_line(scored(number)) for number in range(12))
+    content = write_labelled(temporary, lines, CutSettings(eval_fraction=0.4))
+    publish(
+        temporary,
+        tmp_path / "for-kto",
+        DatasetManifest(
+            name="for-kto", parent=None, created_at=datetime(2026, 1, 1, tzinfo=UTC),
+            pairs=content.pairs, runs=content.runs, rules=content.rules, offsets={},
+            files=content.files, settings=CutSettings(eval_fraction=0.4), source=SOURCE, kind="kto",
+        ),
+    )  # fmt: skip
+    words = [
+        "train", "--method", "kto", str(tmp_path / "for-kto"), "--launcher", "process",
+        "--training-python", sys.executable, "--base-model", str(tiny_model),
+        "--data-dir", str(tmp_path / "data"), "--training-device", "cpu",
+        "--training-learning-rate", "0.001", "--gate-min-pairs", "1",
+        "--training-gradient-accumulation", "2",
+    ]  # fmt: skip
+    done = CliRunner().invoke(cli, words, env={"PAIRSTREAM_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+
+    assert done.exit_code == 0, (done.output, done.exception)
+    models = DataDir(tmp_path / "data").models
+    assert archive_of(models, "kto-for-kto").exists()
+    manifest = read_training(models / "kto-for-kto")
+    assert manifest is not None
+    assert manifest.arguments[2:4] == ["--method", "kto"]
+    assert manifest.gate is not None
+    assert {"margin", "likelihood"} <= {check.name for check in manifest.gate.checks}
+    assert "trained by KTO" in (models / "kto-for-kto" / "README.md").read_text()
+    shown = CliRunner().invoke(cli, ["models", "list", "--data-dir", str(tmp_path / "data")])
+    assert "kto-for-kto" in shown.output

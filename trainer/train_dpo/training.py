@@ -83,6 +83,8 @@ def make_trainer(
     from transformers import PrinterCallback, set_seed
     from trl import DPOTrainer, KTOTrainer
 
+    if args.method == "kto":
+        weigh_labels(config, train)
     base = args.base_model
     if args.merge_first:
         base = merge_into_base(base, args.merge_first, args.output / CHECKPOINTS / "merged")
@@ -98,8 +100,6 @@ def make_trainer(
     )
     if args.init_adapter:
         model = load_adapter(model, args.init_adapter)
-    if args.method == "kto":
-        weigh_labels(config, train)
     set_seed(args.seed)  # TRL 1.14 makes the adapter before it seeds
     trainer = (KTOTrainer if args.method == "kto" else DPOTrainer)(
         model=model,
