@@ -68,9 +68,12 @@ def command(
         raise click.UsageError("--from scored-rows wants --kind kto or groups; nothing else does")
     pairing = load(GarblingSettings, config_file, flags)
     like = candidates_of(dataset) if dataset else None
-    given = CutSettings.of(load(DatasetSettings, config_file, flags))
+    settings = load(DatasetSettings, config_file, flags)
+    given = CutSettings.of(settings)
     cut = read_manifest(dataset).settings if dataset else given
     if kind is not None:
+        if out.absolute().parent == (settings.data_dir / "datasets").absolute():
+            raise click.UsageError(f"--out: {out.parent} is the trainer's, which wants pairs there")
         cut = CutSettings(eval_fraction=given.eval_fraction, held_out_by=given.held_out_by)
     topics = {"events": RUN_EVENTS, "pairs": PAIRS, "scored-rows": SCORED_ROWS}
     names = Names(pairing.topic_prefix)

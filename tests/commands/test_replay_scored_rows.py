@@ -105,11 +105,14 @@ def test_what_was_cut_for_another_use_is_named_as_such(settled: Deployment, tmp_
         ("--from", "scored-rows"),
         ("--from", "pairs", "--kind", "kto"),
         ("--from", "scored-rows", "--kind", "kto", "--dataset", "."),
+        ("--from", "scored-rows", "--kind", "kto", "--out", "data/datasets/ds-000009"),
     ],
 )
 def test_words_that_do_not_go_together_are_wrong_usage(
-    words: tuple[str, ...], deployment: Deployment, tmp_path: Path
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["replay", *words, "--out", str(tmp_path / "out")]
+    monkeypatch.chdir(tmp_path)
+    arguments = ["replay", "--out", "out", *words, "--data-dir", str(tmp_path / "data")]
 
-    assert CliRunner().invoke(cli, arguments, env=deployment.env).exit_code == 2
+    assert CliRunner().invoke(cli, arguments).exit_code == 2
+    assert list(tmp_path.iterdir()) == []

@@ -130,9 +130,9 @@ def in_bfloat16(base: Path, folder: Path) -> Path:
 
 
 # Of the whole effect of the training, as a share of its norm. In float32 only the order of sums
-# differs: 1e-6 was measured. A base in bfloat16 rounds each merged weight to 8 bits of mantissa, so
-# some of a small change is lost: 0.04 was measured, where 4 bits would lose most of it.
-SAME_BUT_FOR_SUMS, ROUNDED = 1e-4, 0.15
+# differs: 2e-6 was measured. A base in bfloat16 rounds each merged weight to 8 bits of mantissa:
+# 0.004 was measured, of a large effect; of a smaller one a larger share is lost.
+SAME_BUT_FOR_SUMS, ROUNDED = 1e-4, 0.02
 
 
 @pytest.mark.parametrize(("kind", "share"), [("float32", SAME_BUT_FOR_SUMS), ("bfloat16", ROUNDED)])
@@ -171,7 +171,8 @@ def test_merged_model_is_the_adapter_on_its_base(
         "chat_template.jinja", "config.json", "generation_config.json", "manifest.json",
         "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
-    assert all(path.stat().st_mode & 0o777 == 0o644 for path in out.iterdir())
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o644}
+    assert out.stat().st_mode & 0o777 == 0o755
     assert "quantization_config" not in json.loads((out / "config.json").read_text())
     with safe_open(out / "model.safetensors", "pt") as weights:
         assert not [name for name in weights.keys() if "lora" in name]  # noqa: SIM118

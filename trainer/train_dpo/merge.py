@@ -40,6 +40,8 @@ def merge(base: Path, adapter: Path, output: Path) -> None:
     for path in adapter.iterdir():  # the tokenizer and its chat template
         if path.name not in NOT_OF_A_MODEL:
             shutil.copyfile(path, output / path.name)
+    for path in output.iterdir():  # who serves it may be another user
+        path.chmod(0o644)
 
 
 def refuse_quantised(base: Path) -> None:
