@@ -21,7 +21,7 @@ from schemas.settings import TrainingSettings
 from trainer.alone import alone
 from trainer.base_model import resolve_base_model
 from trainer.card import write_card
-from trainer.datasets import DatasetManifest, verify_dataset
+from trainer.datasets import DatasetManifest, read_manifest, verify_dataset
 from trainer.gate_command import gate_words
 from trainer.image import training_context
 from trainer.launcher import Ended, EngineUnavailable, Launcher, Plan
@@ -96,7 +96,7 @@ def run_training(
         PairstreamError: dataset or base model are not what they should be.
     """
     dataset = verify_dataset(request.dataset)
-    plan = request.plan or _plan(request, settings, dataset)
+    plan = request.plan or _plan(request, settings)
     make_folder(plan.folder)
     with alone(plan):
         manifest = read_training(plan.folder)
@@ -115,7 +115,8 @@ def run_training(
     return manifest
 
 
-def _plan(request: TrainingRequest, settings: TrainingSettings, dataset: DatasetManifest) -> Plan:
+def _plan(request: TrainingRequest, settings: TrainingSettings) -> Plan:
+    method = method_flags(read_manifest(request.dataset))
     base_model = resolve_base_model(settings.base_model)
     wanted = str(settings.base_model)
     # Into the adapter goes a name that means something elsewhere: the hub's or the folder's.
@@ -126,7 +127,7 @@ def _plan(request: TrainingRequest, settings: TrainingSettings, dataset: Dataset
         dataset=request.dataset.absolute(),
         base_model=base_model,
         folder=request.folder.absolute(),
-        arguments=["--base-model-name", name, *method_flags(dataset), *recipe_flags(settings)],
+        arguments=["--base-model-name", name, *method, *recipe_flags(settings)],
         settings=settings,
         context=training_context(),
         previous=previous_round(request.folder, settings, name),

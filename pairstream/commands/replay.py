@@ -2,13 +2,16 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from pairstream.moments import MomentType
 from pairstream.settings_loader import load, settings_options
 from schemas.settings import DatasetSettings, GarblingSettings
+
+if TYPE_CHECKING:
+    from trainer.selection import CutSettings
 
 ANEW = (
     "the model garbles anew, and may say something else than it said to the worker: only "
@@ -69,12 +72,9 @@ def command(
     pairing = load(GarblingSettings, config_file, flags)
     like = candidates_of(dataset) if dataset else None
     settings = load(DatasetSettings, config_file, flags)
-    given = CutSettings.of(settings)
-    cut = read_manifest(dataset).settings if dataset else given
+    cut = read_manifest(dataset).settings if dataset else CutSettings.of(settings)
     if kind is not None:
-        if out.absolute().parent == (settings.data_dir / "datasets").absolute():
-            raise click.UsageError(f"--out: {out.parent} is the trainer's, which wants pairs there")
-        cut = CutSettings(eval_fraction=given.eval_fraction, held_out_by=given.held_out_by)
+        cut = _without_pairs(settings, out)
     topics = {"events": RUN_EVENTS, "pairs": PAIRS, "scored-rows": SCORED_ROWS}
     names = Names(pairing.topic_prefix)
     topic = names.topic(topics[source])
@@ -84,3 +84,13 @@ def command(
         click.echo(ANEW, err=True)
     wanted = Wanted(source, pairing, described, cut, kind or "pairs", since, like)
     click.echo(rebuild(wanted, out, show_progress))
+
+
+def _without_pairs(settings: DatasetSettings, out: Path) -> "CutSettings":
+    """What of the settings holds of scored rows, which the trainer must not find among its own."""
+    from trainer.layout import DataDir
+    from trainer.selection import CutSettings
+
+    if out.absolute().parent == DataDir(settings.data_dir).datasets.absolute():
+        raise click.UsageError(f"--out: {out.parent} is the trainer's, which wants pairs there")
+    return CutSettings(eval_fraction=settings.eval_fraction, held_out_by=settings.held_out_by)
