@@ -270,7 +270,7 @@ def test_too_long_responses_are_counted_and_control_tokens_stay_text(
 
 def scored(number: int) -> ScoredRow:
     kind: ScoredRowKind = "strategy_success" if number % 3 else "strategy_without_effect"
-    run = f"r-{number}"
+    run = f"run-{number}"
     prompt: list[Message] = user_message("Propose a strategy.")
     return ScoredRow(
         row_id=row_id(run, "s-1", kind, None), run_id=run, strategy_id="s-1", kind=kind,
