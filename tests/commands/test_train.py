@@ -2,22 +2,30 @@
 
 import shlex
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from pairstream.__main__ import cli
 from pairstream.commands import train
+from schemas.rows import ScoredRow, assistant_message, row_id, user_message
 from tests.commands.deployment import Deployment
 from tests.conftest import Pairstream
-from tests.trainer.judged import PASSING, REFUSED
+from tests.trainer.judged import BASE, BETTER, GOOD, PASSING, REFUSED
 from tests.trainer.made_pairs import make_pairs
-from tests.trainer.stand_in import make_base_model, publish, stand_in_context
+from tests.trainer.stand_in import SOURCE, make_base_model, publish, stand_in_context
 from tests.trainer.told import told_steps
-from trainer import training
+from trainer import cut, training
+from trainer.datasets import DatasetManifest
 from trainer.latest import read_latest
 from trainer.layout import DataDir
+from trainer.selection import CutSettings
+from trainer.training_manifest import read_training
+from trainer.unpaired import labelled_line, write_labelled
 
 
 @pytest.fixture
@@ -155,6 +163,56 @@ def test_without_a_broker_it_trains_and_says_that_nobody_was_told(dataset: Path)
     assert done.exit_code == 0
     assert "not told in the topic of trainings: no broker answers at 127.0.0.1:1" in done.stderr
     assert read_latest(DataDir(dataset.parents[1]).models) == "dpo-ds-000001"
+
+
+def published_responses(folder: Path) -> Path:
+    """What `replay --from scored-rows --kind kto` makes, of one row."""
+    row = ScoredRow(
+        row_id=row_id("r-1", "s-1", "strategy_success", 1), run_id="r-1", strategy_id="s-1",
+        kind="strategy_success", attempt=1, prompt=user_message("Propose one."),
+        response=assistant_message("Empty the cache."), score=1.0, agent_id=None, task_id=None,
+        policy_id=None,
+    )  # fmt: skip
+    temporary, settings = folder.with_name("temporary"), CutSettings(eval_fraction=0.0)
+    temporary.mkdir()
+    content = write_labelled(temporary, [labelled_line(row)], settings)
+    manifest = DatasetManifest(
+        name=folder.name, parent=None, created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        pairs=content.pairs, runs=content.runs, rules=content.rules, offsets={},
+        files=content.files, settings=settings, source=SOURCE, kind="kto",
+    )  # fmt: skip
+    cut.publish(temporary, folder, manifest)
+    return folder
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_responses_are_trained_on_by_kto_and_named_after_it(dataset: Path) -> None:
+    env = {"PAIRSTREAM_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    responses = published_responses(dataset.parent / "for-kto")
+    unpaired = replace(GOOD, unpaired=True, base=replace(BASE, accuracy=None),
+                       candidate=replace(BETTER, accuracy=None))  # fmt: skip
+    result = msgspec.json.encode({"gate": unpaired}).decode()
+
+    done = trained(responses, env, result=result, flags=("--method", "kto"))
+
+    assert done.exit_code == 0, done.output
+    assert "kto-for-kto: promoted (margin: 2.5, base 0.2" in done.stdout
+    models = DataDir(dataset.parents[1]).models
+    manifest = read_training(models / "kto-for-kto")
+    assert manifest is not None
+    assert manifest.arguments[:4] == ["--base-model-name", "base", "--method", "kto"]
+    assert "trained by KTO" in (models / "kto-for-kto" / "README.md").read_text()
+    assert read_latest(models) == "kto-for-kto"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_pairs_are_trained_on_as_ever_and_not_by_kto(dataset: Path) -> None:
+    env = {"PAIRSTREAM_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+
+    assert trained(dataset, env, result=PASSING).exit_code == 0
+    manifest = read_training(DataDir(dataset.parents[1]).models / "dpo-ds-000001")
+    assert manifest is not None
+    assert "--method" not in manifest.arguments
 
 
 @pytest.mark.usefixtures("stand_in")

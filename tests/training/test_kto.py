@@ -4,32 +4,22 @@ import json
 import math
 import os
 import signal
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from pairstream.__main__ import cli
 from schemas.events import Message
 from schemas.rows import ScoredRow, ScoredRowKind, assistant_message, row_id, user_message
 from schemas.settings import TrainingSettings
-from tests.trainer.stand_in import SOURCE
 from tests.training.conftest import MakeDataset, Train, message, response
-from trainer.cut import publish
-from trainer.datasets import DatasetManifest
 from trainer.gate import judge
-from trainer.layout import DataDir
-from trainer.publishing import archive_of
 from trainer.selection import CutSettings
 from trainer.train_dpo import command, recorder
 from trainer.train_dpo.data import read_row
 from trainer.train_dpo.kto import label_weights
 from trainer.train_dpo.recorder import check_log
 from trainer.train_dpo.refusals import BAD_DATA, CHECK_FAILED, STOPPED, Refused
-from trainer.training_manifest import read_training
 from trainer.unpaired import labelled_line, write_labelled
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
@@ -304,42 +294,3 @@ def test_rows_train_with_trl_as_they_are(tmp_path: Path, tiny_model: Path) -> No
     trainer.train()
     assert len(trainer.train_dataset) == 6
     assert sum(trainer.train_dataset["label"]) == 4
-
-
-# --- By the command ------------------------------------------------------------------------------
-
-
-def test_the_command_trains_judges_and_archives_a_model(tmp_path: Path, tiny_model: Path) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    lines = sorted(labelled_line(scored(number)) for number in range(12))
-    content = write_labelled(temporary, lines, CutSettings(eval_fraction=0.4))
-    publish(
-        temporary,
-        tmp_path / "for-kto",
-        DatasetManifest(
-            name="for-kto", parent=None, created_at=datetime(2026, 1, 1, tzinfo=UTC),
-            pairs=content.pairs, runs=content.runs, rules=content.rules, offsets={},
-            files=content.files, settings=CutSettings(eval_fraction=0.4), source=SOURCE, kind="kto",
-        ),
-    )  # fmt: skip
-    words = [
-        "train", "--method", "kto", str(tmp_path / "for-kto"), "--launcher", "process",
-        "--training-python", sys.executable, "--base-model", str(tiny_model),
-        "--data-dir", str(tmp_path / "data"), "--training-device", "cpu",
-        "--training-learning-rate", "0.001", "--gate-min-pairs", "1",
-        "--training-gradient-accumulation", "2",
-    ]  # fmt: skip
-    done = CliRunner().invoke(cli, words, env={"PAIRSTREAM_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
-
-    assert done.exit_code == 0, (done.output, done.exception)
-    models = DataDir(tmp_path / "data").models
-    assert archive_of(models, "kto-for-kto").exists()
-    manifest = read_training(models / "kto-for-kto")
-    assert manifest is not None
-    assert manifest.arguments[2:4] == ["--method", "kto"]
-    assert manifest.gate is not None
-    assert {"margin", "likelihood"} <= {check.name for check in manifest.gate.checks}
-    assert "trained by KTO" in (models / "kto-for-kto" / "README.md").read_text()
-    shown = CliRunner().invoke(cli, ["models", "list", "--data-dir", str(tmp_path / "data")])
-    assert "kto-for-kto" in shown.output
