@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .boundary import apart_from_the_prompt
+from .boundary import SIDES, apart_from_the_prompt
 from .refusals import BAD_DATA, Refused
 
 TRAIN, EVAL = "train.jsonl", "eval.jsonl"
