@@ -17,6 +17,13 @@ ENVIRONMENT_PREFIX = "PAIRSTREAM_"
 # What a run of 50,000 small attempts takes; real ones are a hundredth of it.
 RUN_MAX_BYTES = 64 * 2**20
 
+# A size in bytes, or with `k`, `m` or `g` behind it; or that nothing is to be asked.
+ROOM_OFF = "off"
+Room = Meta(pattern=rf"^({ROOM_OFF}|[0-9]{{1,6}}[kmgKMG]?)\Z")
+
+# From a time of the day to another one, which may be that of the next day.
+QUIET_HOURS = r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]\Z"
+
 # Ten years at most: what is longer is a slip, and infinity would not do.
 Positive = Meta(gt=0, le=10 * 365 * 86400)
 
@@ -315,6 +322,22 @@ class TrainingSettings(RecipeSettings, frozen=True, kw_only=True):
         str,
         Meta(description="Taints that a training bears: `nvidia.com/gpu:NoSchedule,pool=gpu`."),
     ] = ""
+    training_spare_disk: Annotated[
+        str,
+        Room,
+        Meta(
+            description="Disk that must be free beside the base model's size before a training "
+            "starts, as in 500m; off: not asked."
+        ),
+    ] = "1g"
+    training_spare_memory: Annotated[
+        str,
+        Room,
+        Meta(
+            description="Memory that must be available beside the base model before a training "
+            "starts; off: not asked."
+        ),
+    ] = "512m"
     keep_images: Annotated[
         int,
         Meta(ge=0, description="Training images of ours that are kept after a training."),
@@ -349,6 +372,22 @@ class TrainerSettings(TrainingSettings, frozen=True, kw_only=True):
         int,
         Meta(ge=1, description="New pairs that make the trainer cut a dataset and train."),
     ] = 1000
+    trigger_age_seconds: Annotated[
+        Annotated[float, Positive] | None,
+        Meta(description="Age of the oldest new pair at which fewer are enough; none: no age."),
+    ] = None
+    trigger_tasks: Annotated[
+        int,
+        Meta(ge=1, description="Different tasks that the new pairs must come from at least."),
+    ] = 1
+    trigger_cooldown_seconds: Annotated[
+        Annotated[float, Positive] | None,
+        Meta(description="Time after a training in which no dataset is cut; none: no pause."),
+    ] = None
+    trigger_quiet_hours: Annotated[
+        Annotated[str, Meta(pattern=QUIET_HOURS)] | None,
+        Meta(description="Hours, in UTC, in which no dataset is cut: 22:00-06:00; none: no hours."),
+    ] = None
     segment_pairs: Annotated[
         int, Meta(ge=1, description="Pairs after which a segment is closed.")
     ] = 10_000

@@ -20,6 +20,7 @@ from trainer.datasets import DatasetManifest, read_manifest, uncut
 from trainer.index import PairIndex
 from trainer.layout import DataDir, make_folder
 from trainer.left_out import waiting_ids
+from trainer.new_pairs import NewPairs
 from trainer.segments import (
     OpenSegment,
     Segment,
@@ -66,6 +67,9 @@ class Intake:
         self._index = PairIndex(data.index)
         self._index.catch_up(data.segments, segments)
         self._uncut = uncut(segments, self._parent)
+        self.newcomers = NewPairs(settings.trigger_tasks)
+        for segment in self._uncut:
+            self.newcomers.read_segment(data.segments, segment)
         self._open: dict[int, OpenSegment] = {}
         self._open_ids: set[str] = set()
         self._opened_at = 0.0
@@ -102,6 +106,7 @@ class Intake:
             if found is not None and found.pair_id not in known:
                 known.add(found.pair_id)
                 self._open_ids.add(found.pair_id)
+                self.newcomers.add_pair(found.run_id, found.task_id)
                 segment.add(found.pair_id, encode(found) + b"\n")
             segment.cover(origin.offset)
 
@@ -135,6 +140,7 @@ class Intake:
             segment = opened.close()
             self._index.add(segment, rows)
             self._uncut.append(segment)
+            self.newcomers.add_segment(self._data.segments, segment)
             self._closed[partition] = segment.last + 1
             log.debug("segment_closed", path=str(segment.path), rows=segment.rows)
         self._open.clear()
@@ -164,6 +170,7 @@ class Intake:
         self._parent = manifest
         self._waiting = frozenset(p for p, reason in left_out.items() if reason in WAITS)
         self._uncut = []
+        self.newcomers.clear()
         log.info(
             "dataset_published",
             dataset=manifest.name,

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 
 import structlog
 
@@ -21,7 +22,9 @@ from trainer.consumer import PairsConsumer
 from trainer.intake import Intake, Record
 from trainer.layout import DataDir, make_folder
 from trainer.losses import PairsLost, find_losses, lost, pass_over
+from trainer.moment import moment_of
 from trainer.outbox import Outbox
+from trainer.policies import Policies
 from trainer.source import open_source, remember_starts
 from trainer.trainings import Trainings
 from trainer.trigger import Trigger, has_reached
@@ -71,7 +74,7 @@ def serve(
     once: bool,
     stop: threading.Event,
 ) -> None:
-    trigger = Trigger(settings.trigger_pairs)
+    trigger = Trigger(settings.trigger_pairs, Policies.of(settings))
     log.info(
         "trainer_started",
         data_dir=str(settings.data_dir),
@@ -88,13 +91,16 @@ def serve(
         if consumer.has_heard_of_all:
             finished = once and has_reached(intake.positions, consumer.ends_at_start)
             ends = consumer.ends_at_start if once else consumer.known_ends()
-            fires = trigger.fires(intake.new_pairs, positions=intake.positions, ends=ends)
+            moment = moment_of(settings, intake.newcomers, datetime.now(UTC))
+            fires = trigger.fires(
+                intake.new_pairs, positions=intake.positions, ends=ends, moment=moment
+            )
         if fires or finished or intake.is_due():
             _close_segments(intake, outbox)
             consumer.show_position(intake.durable_positions)
         if fires:
             intake.cut()
-            trigger.fired(left=intake.new_pairs)
+            trigger.fired(left=intake.new_pairs, at=datetime.now(UTC))
             trainings.wake()
     _close_segments(intake, outbox)
 
