@@ -21,6 +21,7 @@ COMMANDS = {
     "replay": "Rebuild a dataset from a topic.",
     "train": "Train on one dataset, now.",
     "reproduce": "Train again, and compare what comes of it.",
+    "trainings": "List, follow, cancel and retry trainings.",
     "models": "List, compare, promote, roll back and merge models.",
     "status": "One screen: lag, runs, pairs, datasets, trainings.",
     "dlt": "Show and re-send dead letters.",

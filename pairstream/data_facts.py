@@ -3,26 +3,20 @@
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import orjson
 from msgspec import Struct
 
-from schemas.rows import TrainingStepName
 from schemas.source import Source
-from trainer.archive import checksum_file
 from trainer.datasets import DatasetManifest, read_manifest, uncut
 from trainer.latest import read_latest
 from trainer.layout import DataDir
 from trainer.left_out import waiting_ids
-from trainer.publishing import archive_of
+from trainer.new_pairs import NewPairs
 from trainer.segments import Segment, list_segments, next_offsets
 from trainer.selection import WAITS, CutSettings, Reason, candidate_of, select
 from trainer.source import read_source
-from trainer.training_manifest import read_started, read_training
-from trainer.trainings import training_id
-from trainer.verdict import Verdict
 
 
 class DatasetFacts(Struct, frozen=True):
@@ -33,23 +27,6 @@ class DatasetFacts(Struct, frozen=True):
     pairs: int
     runs: int
     rules: dict[str, int]
-
-
-class TrainingFacts(Struct, frozen=True, kw_only=True):
-    """One training, as its folder or the topic of trainings tells it.
-
-    `state` is its last step. `figures` are the training script's, null before it has ended; `gate`
-    is the gate's verdict, null where it was not asked.
-    """
-
-    training_id: str
-    dataset: str | None
-    state: TrainingStepName
-    time: datetime | None
-    detail: str | None
-    figures: dict[str, object] | None = None
-    archive: str | None = None
-    gate: Verdict | None = None
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):
@@ -92,6 +69,16 @@ def read_data_facts(data: DataDir) -> DataFacts:
     )
 
 
+def read_new_pairs(data: DataDir, wanted_tasks: int) -> NewPairs:
+    """What the trigger's policies look at, as far as closed segments tell."""
+    names = data.dataset_names()
+    newest = read_manifest(data.datasets / names[-1]) if names else None
+    found = NewPairs(wanted_tasks)
+    for segment in uncut(list_segments(data.segments), newest):
+        found.read_segment(data.segments, segment)
+    return found
+
+
 def _dataset_facts(manifest: DatasetManifest) -> DatasetFacts:
     return DatasetFacts(
         manifest.name, manifest.created_at, manifest.pairs, manifest.runs, manifest.rules
@@ -131,45 +118,3 @@ def held_back(data: DataDir, settings: CutSettings) -> dict[Reason, int]:
     candidates.sort(key=lambda candidate: candidate.pair_id)
     reasons = select(candidates, settings)
     return dict(Counter(reasons.values())) if len(reasons) == len(candidates) else {}
-
-
-def read_trainings(data: DataDir) -> Iterator[TrainingFacts]:
-    """Every training that has a folder, by name."""
-    if not data.models.is_dir():
-        return
-    for folder in sorted(data.models.iterdir()):
-        if folder.is_dir() and not folder.is_symlink() and not folder.name.startswith("."):
-            yield _training_facts(data, folder)
-
-
-def _training_facts(data: DataDir, folder: Path) -> TrainingFacts:
-    manifest = read_training(folder)
-    if manifest is None:
-        started = read_started(folder)
-        return TrainingFacts(
-            training_id=folder.name,
-            dataset=_dataset_of(folder.name, data),
-            state="started" if started else "requested",
-            time=started.at if started else None,
-            detail=started.launcher if started else None,
-        )
-    archive = archive_of(data.models, folder.name)
-    return TrainingFacts(
-        training_id=folder.name,
-        dataset=manifest.dataset,
-        state="succeeded" if manifest.succeeded else "failed",
-        time=manifest.finished_at,
-        detail=manifest.why,
-        figures=manifest.figures,
-        archive=str(archive) if checksum_file(archive).exists() else None,
-        gate=manifest.gate,
-    )
-
-
-def _dataset_of(training: str, data: DataDir) -> str | None:
-    """By its name: a training is named after its dataset, and numbered when it is repeated."""
-    for name in data.dataset_names():
-        first = training_id(name)
-        if training == first or training.startswith(f"{first}-"):
-            return name
-    return None

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from msgspec import Struct
 
-from pairstream.data_facts import TrainingFacts, read_trainings
+from pairstream.training_facts import TrainingFacts, read_trainings
 from schemas.errors import PairstreamError
 from schemas.rows import TrainingStepName
 from trainer.composing import composition_of

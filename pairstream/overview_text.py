@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pairstream.cluster_facts import ClusterFacts, Sample, TopicFacts, TrainerFacts
-from pairstream.data_facts import DataFacts, TrainingFacts
+from pairstream.data_facts import DataFacts
 from pairstream.overview import Overview
 from pairstream.terminal import counted, printable, shortened, shown_time
+from pairstream.training_facts import TrainingFacts
 from schemas.topics import DEAD_LETTER_SUFFIX
 
 NEWEST_SHOWN = 5
@@ -93,6 +94,8 @@ def _data_lines(overview: Overview) -> Iterator[str]:
         f"{threshold.new_pairs} of {threshold.trigger_pairs} new pairs, "
         f"{threshold.missing_pairs} to go{_split(data.new_rules)}",
     )
+    if any(wait.policy != "pairs" for wait in threshold.waits):
+        yield f"  waits: {'; '.join(wait.why for wait in threshold.waits)}"
     if threshold.held_back:
         yield f"  none of them can be taken now{_split(threshold.held_back)}"
     if data.waiting:
@@ -119,7 +122,8 @@ def _training_lines(trainings: list[TrainingFacts]) -> Iterator[str]:
 def training_line(training: TrainingFacts) -> str:
     """One training: its state, when, and how it went or why not."""
     time = f"  {shown_time(training.time)}" if training.time else ""
-    detail = training.detail or _figures(training)
+    waits = f"waits: {training.waits.why}" if training.waits else None
+    detail = waits or training.detail or _figures(training)
     shown = f"  {shortened(printable(detail), DETAIL_WIDTH)}" if detail else ""
     gate = f"  gate {training.gate.word}" if training.gate else ""
     return f"{printable(training.training_id)}  {training.state}{time}{gate}{shown}"

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
-from pairstream.data_facts import TrainingFacts, read_trainings
+from pairstream.training_facts import TrainingFacts, read_trainings
 from trainer.datasets import (
     EVAL,
     ID_END,

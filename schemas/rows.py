@@ -5,7 +5,7 @@ Contract, section 4.3. Fields stand in the contract's order; `encode` gives the 
 
 import hashlib
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -26,8 +26,21 @@ DiscardReason = Literal[
 ]
 # `limit`: by the event that made the run larger than a worker may hold.
 SettledBy = Literal["finished", "timeout", "limit"]
+# `schemas.training_states` says which may follow which.
 TrainingStepName = Literal[
-    "requested", "started", "succeeded", "failed", "promoted", "refused", "rolled_back"
+    "requested",
+    "building",
+    "started",
+    "progress",
+    "finished",
+    "gated",
+    "archived",
+    "promoted",
+    "refused",
+    "cleaned",
+    "succeeded",
+    "failed",
+    "rolled_back",
 ]
 
 # What these tell is of `latest`, the model to be served: that it came to point at the training
@@ -204,6 +217,24 @@ def parse_scored_row(value: bytes | None) -> ScoredRow:
     if row.score < 0 or (row.score > 0) != is_success:
         raise InvalidRecord(INVALID_ROW, f"{row.score} is no score of {row.kind}")
     return row
+
+
+class _AnyStep(Struct, frozen=True):
+    step: str
+
+
+_training_step_decoder = msgspec.json.Decoder(TrainingStep)
+_any_step_decoder = msgspec.json.Decoder(_AnyStep)
+
+
+def parse_training_step(value: bytes | None) -> TrainingStep | None:
+    """Decode one record of the trainings topic; None for a step that only a newer version knows.
+
+    Raises: InvalidRecord (`invalid_row`).
+    """
+    if _parse(value, _any_step_decoder).step not in get_args(TrainingStepName):
+        return None
+    return _parse(value, _training_step_decoder)
 
 
 def parse_garble_request(value: bytes | None) -> GarbleRequest:

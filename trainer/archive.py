@@ -41,6 +41,11 @@ def checksum_file(target: Path) -> Path:
     return target.with_name(target.name + ".sha256")
 
 
+def told_checksum(target: Path) -> str:
+    """The SHA-256 that stands beside a complete archive."""
+    return checksum_file(target).read_text().partition(" ")[0]
+
+
 def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
     """What of `names` is in the folder, and all below it; no links, which may lead anywhere."""
     roots = [folder / name for name in names if not (folder / name).is_symlink()]

@@ -6,9 +6,9 @@ import shlex
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
+from typing import Protocol
 
 from schemas.errors import InvalidSettings, PairstreamError
 from schemas.settings import ENVIRONMENT_PREFIX, SECRETS
@@ -21,6 +21,16 @@ STOP_SECONDS = 10.0
 
 TAIL_BYTES = 4096
 REASON_CHARACTERS = 200
+
+
+class Stop(Protocol):
+    """A wish to end, such as a threading.Event."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float) -> bool:
+        """Whether it is set by then."""
+        ...
 
 
 def gate_words(command: str) -> list[str]:
@@ -37,9 +47,7 @@ def gate_words(command: str) -> list[str]:
     return words
 
 
-def ask_command(
-    words: list[str], folder: Path, *, seconds: float, stop: threading.Event
-) -> Check | None:
+def ask_command(words: list[str], folder: Path, *, seconds: float, stop: Stop) -> Check | None:
     """Run it where the trainer runs; None when `stop` ended it, so that the next start asks again.
 
     Its output goes to `gate.log` in the folder; the last line of it is the reason.
@@ -72,7 +80,7 @@ def ask_command(
     return Check(name="command", passed=code == 0, candidate=code, limit="exit code 0", note=reason)
 
 
-def _wait(process: subprocess.Popen[bytes], until: float, stop: threading.Event) -> int | None:
+def _wait(process: subprocess.Popen[bytes], until: float, stop: Stop) -> int | None:
     """Its exit code; None when it has not ended by itself."""
     while (code := process.poll()) is None:
         if time.monotonic() > until or stop.wait(POLL_SECONDS):

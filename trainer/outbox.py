@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import structlog
 from confluent_kafka import KafkaException, Producer
 
 from schemas import clients, dead_letters
@@ -14,6 +15,8 @@ from schemas.rows import TrainingStep, TrainingStepName, encode
 from schemas.settings import KafkaSettings
 from schemas.topics import PAIRS, TRAININGS, Names
 from trainer.datasets import DatasetManifest
+
+log = structlog.get_logger()
 
 SERVICE = "pairstream-trainer"
 
@@ -54,14 +57,29 @@ class Outbox:
         dataset: DatasetManifest,
         detail: str | None,
     ) -> None:
-        """Write one step of a training and wait until it is acknowledged."""
+        """Write one step of a training and wait until it is acknowledged; not so for `progress`,
+        without which nothing is missing: no training waits for it, and none ends with it.
+        """
         now = datetime.now(UTC)
-        self.tell(TrainingStep(training_id, step, now, dataset.name, dataset.sha256, detail))
+        row = TrainingStep(training_id, step, now, dataset.name, dataset.sha256, detail)
+        if step == "progress":
+            self._hint(row)
+        else:
+            self.tell(row)
 
     def tell(self, row: TrainingStep) -> None:
         """Write one step as it is, and wait until it is acknowledged."""
         self._send(self._names.topic(TRAININGS), row.training_id.encode(), encode(row), None)
         self.deliver()
+
+    def _hint(self, row: TrainingStep) -> None:
+        topic, key = self._names.topic(TRAININGS), row.training_id.encode()
+        with self._lock:
+            try:
+                self._producer.produce(topic, encode(row), key, on_delivery=_not_needed)
+                self._producer.poll(0)
+            except (BufferError, KafkaException) as error:
+                log.warning("progress_not_told", training_id=row.training_id, why=str(error))
 
     def deliver(self) -> None:
         """Wait for every acknowledgement.
@@ -98,3 +116,8 @@ class Outbox:
     def _delivered(self, error: object, _message: object) -> None:
         if error is not None:
             self._errors.append(str(error))
+
+
+def _not_needed(error: object, _message: object) -> None:
+    if error is not None:
+        log.warning("progress_not_told", why=str(error))

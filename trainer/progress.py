@@ -78,16 +78,27 @@ def _step(line: bytes) -> Step | None:
         return None
 
 
+def progress_line(progress: TrainingProgress) -> str:
+    """For people, where a step of the life of a training tells it."""
+    newest = progress.newest
+    loss = "" if newest.loss is None else f", loss {newest.loss:.3g}"
+    return f"step {newest.step} of {newest.steps}{loss}"
+
+
 def seldom(
-    tell: OnProgress, seconds: float, clock: Callable[[], float] = time.monotonic
+    tell: OnProgress,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    always_last: bool = True,
 ) -> OnProgress:
-    """Tell the first and the last step, and between them at most one in so many seconds."""
+    """Tell the first step, and then at most one in so many seconds; the last one too, if wanted."""
     last: float | None = None
 
     def told(progress: TrainingProgress) -> None:
         nonlocal last
         now = clock()
-        is_last = progress.newest.step >= progress.newest.steps
+        is_last = always_last and progress.newest.step >= progress.newest.steps
         if last is None or is_last or now - last >= seconds:
             last = now
             tell(progress)

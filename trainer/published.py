@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from schemas.errors import PairstreamError
-from trainer.archive import checksum_file
+from trainer.archive import checksum_file, told_checksum
 from trainer.datasets import file_sha256
 from trainer.layout import MANIFEST
 from trainer.publishing import archive_of
@@ -21,8 +21,7 @@ def verify_model(models: Path, manifest: TrainingManifest) -> None:
         raise PairstreamError(
             f"{training_id} is not published yet: {packed.name} has no .sha256 beside it"
         )
-    told = checksum_file(packed).read_text().partition(" ")[0]
-    _check(packed, told, "its .sha256 says")
+    _check(packed, told_checksum(packed), "its .sha256 says")
     for name, digest in manifest.files.items():
         _check(models / training_id / name, digest, f"{MANIFEST} says")
 

@@ -10,30 +10,34 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 import msgspec
 import structlog
 
 from schemas.crash_points import crash_point
-from schemas.errors import PairstreamError
+from schemas.rows import TrainingStepName
 from schemas.settings import TrainingSettings
 from trainer.alone import alone
 from trainer.base_model import resolve_base_model
+from trainer.cancelling import WISH, Leave, TrainingCancelled
+from trainer.cancelling import TrainingInterrupted as TrainingInterrupted
 from trainer.card import write_card
 from trainer.datasets import DatasetManifest, read_manifest, verify_dataset
 from trainer.gate_command import gate_words
+from trainer.gpu import gpu_held, gpu_lock
 from trainer.image import training_context
-from trainer.launcher import Ended, EngineUnavailable, Launcher, Plan
+from trainer.launcher import Ended, Launcher, Plan
 from trainer.layout import MANIFEST, make_folder, sync_folder
 from trainer.progress import OnProgress, ProgressWatch
 from trainer.publishing import OnStep, archive_of, judged, publish
 from trainer.recipe import method_flags, recipe_flags
+from trainer.room import check_room
 from trainer.rounds import previous_round
+from trainer.starting import first_start, known_start, put_back, start
+from trainer.steps import forget_wait, note_step, note_wait
 from trainer.training_manifest import (
     METRICS,
     STARTED,
-    Started,
     TrainingManifest,
     how_it_ended,
     read_started,
@@ -48,9 +52,7 @@ POLL_SECONDS = 0.5
 
 MOST_INTERRUPTIONS = 2  # more would hide that something ends it each time
 
-
-class TrainingInterrupted(Exception):
-    """The trainer stops; the training goes on, and the next start follows it."""
+STOPPED = 143  # the exit code of what was asked to end
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,27 @@ def run_training(
     dataset = verify_dataset(request.dataset)
     plan = request.plan or _plan(request, settings)
     make_folder(plan.folder)
+
+    def tell(step: TrainingStepName, detail: str | None) -> None:
+        note_step(plan.folder, step, detail)
+        on_step(step, detail)
+
     with alone(plan):
         manifest = read_training(plan.folder)
         if manifest is None:
-            manifest = _train(plan, dataset, launcher, on_step, on_progress, stop)
+            manifest = _train(plan, dataset, launcher, tell, on_progress, stop)
         crash_point("training.ended")
         if manifest.succeeded and request.plan is None:
-            publish(request.models, manifest, on_step)
+            publish(request.models, manifest, tell)
         launcher.clean_up(plan)
         crash_point("training.cleaned_up")
-        on_step("succeeded" if manifest.succeeded else "failed", manifest.why)
+        tell("cleaned", None)
+        crash_point("training.cleaned_told")
+        tell("succeeded" if manifest.succeeded else "failed", manifest.why)
         crash_point("training.told")
+        forget_wait(plan.folder)
+        (plan.folder / WISH).unlink(missing_ok=True)
+        crash_point("training.wish_gone")
         (plan.folder / STARTED).unlink(missing_ok=True)
         sync_folder(plan.folder)
         crash_point("training.done")
@@ -138,86 +150,94 @@ def _train(
     plan: Plan,
     dataset: DatasetManifest,
     launcher: Launcher,
-    on_step: OnStep,
+    tell: OnStep,
     on_progress: OnProgress,
     stop: threading.Event,
 ) -> TrainingManifest:
-    def progress(line: str) -> None:
-        log.info("training_prepared", training_id=plan.training_id, step=line)
-        if stop.is_set():
-            raise TrainingInterrupted
-
-    words = gate_words(plan.settings.gate_command)
-    plan.context.write(plan.folder / "context")
-    on_step("requested", None)
-    crash_point("training.requested")
-    image = launcher.prepare(plan, progress)
-    if stop.is_set():
-        raise TrainingInterrupted
-    crash_point("training.prepared")
-    started = _start(plan, launcher, image)
-    crash_point("training.started")
-    on_step("started", started.detail)
-    ended = _follow(plan, launcher, started.at, on_progress, stop)
-    crash_point("training.script_ended")
-    if ended.interrupted and started.interruptions < MOST_INTERRUPTIONS:
-        _put_back(plan, launcher, started, ended)
-    manifest = how_it_ended(plan, dataset, started, ended)
-    if manifest.succeeded:
-        verdict = judged(plan, manifest, words, stop)
-        if verdict is None:
-            raise TrainingInterrupted
-        manifest = msgspec.structs.replace(manifest, gate=verdict)
-        shutil.rmtree(plan.folder / "checkpoints", ignore_errors=True)
-        manifest = write_card(plan.folder, manifest, dataset)
+    """Its manifest, written: until then it can be cancelled."""
+    leave = Leave(stop, plan.folder)
+    try:
+        leave.check()
+        manifest = _trained(plan, dataset, launcher, tell, on_progress, leave)
+    except TrainingCancelled as cancelled:
+        manifest = _cancelled(plan, dataset, launcher, tell, str(cancelled))
     write_training(plan.folder, manifest)
     return manifest
 
 
-def _start(plan: Plan, launcher: Launcher, image: str) -> Started:
-    """Start it, or find it started; returns the record of its first start.
+def _trained(
+    plan: Plan,
+    dataset: DatasetManifest,
+    launcher: Launcher,
+    tell: OnStep,
+    on_progress: OnProgress,
+    leave: Leave,
+) -> TrainingManifest:
+    def progress(line: str) -> None:
+        log.info("training_prepared", training_id=plan.training_id, step=line)
+        leave.check()
 
-    Raises: PairstreamError when it was started elsewhere, where we cannot see how it goes.
-    """
-    known = read_started(plan.folder)
-    if known is not None and known.launcher != launcher.name:
-        raise PairstreamError(
-            f"{plan.training_id} was started by PAIRSTREAM_LAUNCHER={known.launcher}: let it end "
-            "there"
-        )
-    started = known or Started(
-        at=datetime.now(UTC),
-        launcher=launcher.name,
-        image=image,
-        image_tag=plan.context.tag,
-        base_model=str(plan.settings.base_model),
-        arguments=plan.arguments,
-        previous=plan.previous,
-    )
+    def runs() -> bool:
+        return read_started(plan.folder) is not None and launcher.poll(plan) is None
+
+    def waits(why: str) -> None:
+        if note_wait(plan.folder, why):
+            log.info("training_waits", training_id=plan.training_id, why=why)
+
+    words = gate_words(plan.settings.gate_command)
+    if read_started(plan.folder) is None:
+        check_room(plan)
+    plan.context.write(plan.folder / "context")
+    tell("requested", None)
+    crash_point("training.requested")
+    tell("building", plan.context.tag)
+    crash_point("training.building")
+    image = launcher.prepare(plan, progress)
+    leave.check()
+    crash_point("training.prepared")
+    with gpu_held(gpu_lock(plan.settings), runs=runs, leave=leave, on_wait=waits):
+        started = start(plan, launcher, image)
+        crash_point("training.started")
+        forget_wait(plan.folder)
+        tell("started", started.detail)
+        ended = _follow(plan, launcher, started.at, on_progress, leave)
+        crash_point("training.script_ended")
+        if ended.interrupted and started.interruptions < MOST_INTERRUPTIONS:
+            put_back(plan, launcher, started, ended, most=MOST_INTERRUPTIONS)
+        tell("finished", f"exit code {ended.code}")
+        crash_point("training.finished_told")
+        manifest = how_it_ended(plan, dataset, started, ended)
+        if manifest.succeeded:
+            verdict = judged(plan, manifest, words, leave)
+            manifest = msgspec.structs.replace(manifest, gate=verdict)
+            _remove_checkpoints(plan)
+            manifest = write_card(plan.folder, manifest, dataset)
+    return manifest
+
+
+def _cancelled(
+    plan: Plan, dataset: DatasetManifest, launcher: Launcher, tell: OnStep, why: str
+) -> TrainingManifest:
+    """End its script, where it was started; it will not go on from its checkpoints."""
+    known = known_start(plan, launcher)
+    started = known or first_start(plan, launcher, "none")
+    code = STOPPED
     if known is None:
+        tell("requested", None)
         write_started(plan.folder, started)
-    crash_point("training.recorded")
-    try:
-        launcher.start(plan)
-    except EngineUnavailable:
-        if known is None:  # its time does not run yet
-            (plan.folder / STARTED).unlink()
-        raise
-    return started
+        crash_point("training.never_started")
+    else:
+        launcher.stop(plan)
+        crash_point("training.stopped")
+        ended = launcher.poll(plan)
+        code = (ended and ended.code) or STOPPED
+    _remove_checkpoints(plan)
+    log.info("training_cancelled", training_id=plan.training_id, why=why)
+    return how_it_ended(plan, dataset, started, Ended(code, why))
 
 
-def _put_back(plan: Plan, launcher: Launcher, started: Started, ended: Ended) -> NoReturn:
-    """Have the next try start it again. Raises: EngineUnavailable."""
-    launcher.clean_up(plan)
-    crash_point("training.put_back")
-    times = started.interruptions + 1
-    write_started(
-        plan.folder, msgspec.structs.replace(started, at=datetime.now(UTC), interruptions=times)
-    )
-    raise EngineUnavailable(
-        f"{plan.training_id} was interrupted ({times} of at most {MOST_INTERRUPTIONS} times): "
-        f"{ended.why}; the next try goes on from its last checkpoint"
-    )
+def _remove_checkpoints(plan: Plan) -> None:
+    shutil.rmtree(plan.folder / "checkpoints", ignore_errors=True)
 
 
 def _follow(
@@ -225,7 +245,7 @@ def _follow(
     launcher: Launcher,
     started_at: datetime,
     on_progress: OnProgress,
-    stop: threading.Event,
+    leave: Leave,
 ) -> Ended:
     limit = plan.settings.training_deadline_seconds
     watch = ProgressWatch(plan.folder / METRICS)
@@ -235,8 +255,8 @@ def _follow(
             on_progress(progress)
         if ended is not None:
             return ended
-        if stop.wait(POLL_SECONDS):
-            raise TrainingInterrupted
+        leave.wait(POLL_SECONDS)
+        leave.check()
         if (datetime.now(UTC) - started_at).total_seconds() > limit:
             launcher.stop(plan)
             ended = launcher.poll(plan) or Ended(137)

@@ -12,10 +12,11 @@ from schemas.rows import TrainingStepName
 from schemas.settings import TrainerSettings
 from trainer.datasets import read_manifest
 from trainer.launcher import EngineUnavailable, make_launcher
-from trainer.layout import DataDir, sync_folder
+from trainer.layout import DataDir, make_folder, sync_folder
 from trainer.outbox import Outbox
-from trainer.progress import TrainingProgress, seldom
+from trainer.progress import TrainingProgress, progress_line, seldom
 from trainer.recipe import Method
+from trainer.steps import note_wait
 from trainer.training import TrainingInterrupted, TrainingRequest, run_training
 
 log = structlog.get_logger()
@@ -25,7 +26,7 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 5.0, 300.0
 # What cannot be interrupted, such as packing an archive, is done again by the next start.
 LEAVE_SECONDS = 5.0
 
-PROGRESS_SECONDS = 30.0  # between two lines of the log
+PROGRESS_SECONDS = 30.0  # between two lines of the log, and two steps `progress`
 
 
 def training_id(dataset: str, method: Method = "dpo") -> str:
@@ -152,7 +153,12 @@ class Trainings:
         for request in pending(self._data, self._directory_id):
             if self._stop.is_set():
                 return
-            self._train(request)
+            try:
+                self._train(request)
+            except EngineUnavailable as error:
+                make_folder(request.folder)
+                note_wait(request.folder, str(error))
+                raise
 
     def _train(self, request: TrainingRequest) -> None:
         dataset = read_manifest(request.dataset)
@@ -161,13 +167,24 @@ class Trainings:
             log.info(f"training_{step}", training_id=request.training_id, detail=detail)
             self._outbox.step(request.training_id, step, dataset, detail)
 
-        def on_progress(progress: TrainingProgress) -> None:
+        def log_progress(progress: TrainingProgress) -> None:
             log.info(
                 "training_progress",
                 training_id=request.training_id,
                 **msgspec.structs.asdict(progress.newest),
                 seconds_left=progress.seconds_left,
             )
+
+        def tell_progress(progress: TrainingProgress) -> None:
+            line = progress_line(progress)
+            self._outbox.step(request.training_id, "progress", dataset, line)
+
+        logged = seldom(log_progress, PROGRESS_SECONDS)
+        told = seldom(tell_progress, PROGRESS_SECONDS, always_last=False)
+
+        def on_progress(progress: TrainingProgress) -> None:
+            logged(progress)
+            told(progress)
 
         launcher = make_launcher(self._settings, self._data.training_venv)
         manifest = run_training(
@@ -176,7 +193,7 @@ class Trainings:
             launcher,
             on_step=on_step,
             stop=self._stop,
-            on_progress=seldom(on_progress, PROGRESS_SECONDS),
+            on_progress=on_progress,
         )
         if not manifest.succeeded:
             self._failed.append(f"{request.training_id}: {manifest.why}")

@@ -32,8 +32,8 @@ def command(config_file: Path | None, as_json: bool, newest: int, **flags: Any) 
     (name, partitions, records), worker (group, members, lag by topic), trainer (position_from,
     lag, note), and open_runs, outcomes and pairs (counts, read, records); data_dir (path, exists,
     source, positions, new_pairs, new_rules, waiting, datasets, latest); next_dataset (new_pairs,
-    trigger_pairs, missing_pairs, held_back); trainings (training_id, dataset, state, time,
-    detail, figures, archive, gate).
+    trigger_pairs, missing_pairs, held_back, waits with policy and why); trainings (as in
+    `pairstream trainings list --json`).
 
     \b
     Example:

@@ -6,13 +6,12 @@ And the latest model: one that passed its gate, or that a person promoted.
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
 from confluent_kafka import Message
 
 from pairstream.verify.files import DataFiles
 from pairstream.verify.report import Check
-from schemas.errors import PairstreamError
-from schemas.rows import LATEST_STEPS, TrainingStep
+from schemas.errors import InvalidRecord, PairstreamError
+from schemas.rows import LATEST_STEPS, parse_training_step
 from trainer.latest import LATEST, Change, read_history, read_latest
 from trainer.layout import DataDir
 from trainer.training_manifest import TrainingManifest, read_training
@@ -74,11 +73,13 @@ def _read_steps(check: Check, messages: Iterable[Message]) -> Told:
     for message in messages:
         at = f"{message.topic()}/{message.partition()}/{message.offset()}"
         try:
-            step = msgspec.json.decode(message.value() or b"", type=TrainingStep)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            step = parse_training_step(message.value())
+        except InvalidRecord:
             check.found("no step of a training", at=at)
             continue
         check.checked += 1
+        if step is None:  # of a newer trainer
+            continue
         is_new = step.dataset_sha256 not in told.setdefault(step.training_id, {})
         told[step.training_id].setdefault(step.dataset_sha256, at)
         if step.step in LATEST_STEPS:  # told of what a user had trained as well

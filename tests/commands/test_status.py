@@ -13,8 +13,8 @@ from confluent_kafka import Consumer
 
 from pairstream.__main__ import cli
 from pairstream.cluster import lag
-from pairstream.data_facts import TrainingFacts
 from pairstream.overview import join_trainings
+from pairstream.training_facts import TrainingFacts
 from schemas import clients
 from schemas.errors import PairstreamError
 from schemas.rows import TrainingStep, TrainingStepName
@@ -31,6 +31,7 @@ from tests.commands.deployment import (
     write_ended_training,
 )
 from tests.conftest import Pairstream
+from trainer.steps import note_wait
 from trainer.verdict import Check, Verdict
 
 
@@ -133,7 +134,8 @@ def test_the_data_directory_gives_position_datasets_and_the_way_to_the_next(
 
     assert facts["cluster"]["trainer"] == {"position_from": "segments", "lag": 1, "note": None}
     assert facts["next_dataset"] == {
-        "new_pairs": 2, "trigger_pairs": 5, "missing_pairs": 3, "held_back": {}
+        "new_pairs": 2, "trigger_pairs": 5, "missing_pairs": 3, "held_back": {},
+        "waits": [{"policy": "pairs", "why": "2 of 5 pairs"}],
     }  # fmt: skip
     assert facts["data_dir"]["waiting"] == {}
     directory = facts["data_dir"]
@@ -145,6 +147,42 @@ def test_the_data_directory_gives_position_datasets_and_the_way_to_the_next(
 
     text = deployment.run("status", "--trigger-pairs", 5)
     assert "2 of 5 new pairs, 3 to go: 1 first_time_code, 1 first_time_strategy" in text
+
+
+def test_it_says_why_no_dataset_is_cut_now(deployment: Deployment) -> None:
+    deployment.say(*mixed_run("m-1"), *mixed_run("m-2"))
+    deployment.settle()
+    deployment.take_in()
+
+    facts = deployment.run_json("status", "--trigger-pairs", 5)["next_dataset"]
+    assert facts["waits"] == [{"policy": "pairs", "why": "2 of 5 pairs"}]
+    assert "waits:" not in deployment.run("status", "--trigger-pairs", 5)
+
+    deployment.env |= {
+        "PAIRSTREAM_TRIGGER_TASKS": "3",
+        "PAIRSTREAM_TRIGGER_AGE_SECONDS": "86400",
+        "PAIRSTREAM_TRIGGER_QUIET_HOURS": "00:00-23:59",
+    }
+    told = deployment.run_json("status", "--trigger-pairs", 5)["next_dataset"]["waits"]
+    text = deployment.run("status", "--trigger-pairs", 5)
+
+    reasons = {wait["policy"]: wait["why"] for wait in told}
+    assert reasons["pairs"].startswith("2 of 5 pairs, or the oldest one's age in 2")
+    assert reasons["tasks"] == "2 of 3 tasks"
+    assert "; 2 of 3 tasks" in text
+    assert "waits: 2 of 5 pairs, or" in text
+
+
+def test_a_training_that_waits_says_for_what(deployment: Deployment) -> None:
+    folder = deployment.data.models / "dpo-ds-000001"
+    folder.mkdir(parents=True)
+    note_wait(folder, "waits for the GPU")
+    deployment.step("dpo-ds-000001", "requested", "ds-000001")
+    deployment.step("dpo-ds-000001", "building", "ds-000001")
+
+    [training] = deployment.run_json("status")["trainings"]
+    assert (training["state"], training["waits"]["why"]) == ("building", "waits for the GPU")
+    assert "building  2026-11-23T10:00:00Z  waits: waits for the GPU" in deployment.run("status")
 
 
 def test_trainings_are_joined_from_their_folders_and_their_topic(deployment: Deployment) -> None:
@@ -290,6 +328,8 @@ def test_lag_counts_what_is_there_and_not_done(
         (None, "started", "started"),
         (None, "promoted", "succeeded"),  # what was promoted had succeeded
         (None, "refused", "succeeded"),
+        (None, "progress", "started"),
+        ("started", "cleaned", "cleaned"),
         ("succeeded", "rolled_back", "succeeded"),
         ("started", None, "started"),
     ],

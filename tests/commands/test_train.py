@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
+from pairstream import train_now
 from pairstream.__main__ import cli
-from pairstream.commands import train
 from schemas.rows import ScoredRow, assistant_message, row_id, user_message
 from tests.commands.deployment import Deployment
 from tests.conftest import Pairstream
@@ -119,7 +119,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains with a stand-in for the script, and waits for no broker."""
     monkeypatch.setattr(training, "training_context", stand_in_context)
     monkeypatch.setattr(training, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(train, "ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(train_now, "ANSWER_SECONDS", 0.01)
 
 
 def trained(

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +13,19 @@ from typing import Any
 from docker import DockerClient
 from docker.models.containers import Container
 
+from schemas.crash_points import VARIABLE
 from schemas.settings import TrainerSettings
 from tests.containers.relay import Relay
+from tests.trainer.driven import assert_lawful
+from tests.trainer.lives import whole_life
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import make_base_model, publish
 from tests.trainer.trainings_driver import FileOutbox
 from trainer.docker_launcher import LABEL_DIRECTORY
 from trainer.layout import DataDir
 from trainer.trainings import Trainings
+
+REPOSITORY = Path(__file__).parents[2]
 
 FIRST, SECOND = "dpo-ds-000001", "dpo-ds-000002"
 
@@ -94,8 +102,9 @@ class Desk:
         assert self.notes() == ["started", "ended"]
         assert self.manifest()["interruptions"] == 0
         self.assert_trained(FIRST)
+        assert_lawful(self.data.root)
         assert list(dict.fromkeys(self.told())) == [
-            f"{FIRST} {step}" for step in ("requested", "started", "promoted", "succeeded")
+            f"{FIRST} {step}" for step in whole_life(progress=True)
         ]
         assert self.containers() == []
         assert not list(self.data.models.glob(".*"))
@@ -103,3 +112,16 @@ class Desk:
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def start_trainer(desk: Desk, *arguments: str, crash_at: str = "") -> subprocess.Popen[str]:
+    """A trainer that trains what is pending and ends, or is killed."""
+    script = ["--starts", "/output/starts", *arguments]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.containers.trainings_driver",
+         desk.data.root, desk.directory_id, " ".join(script)],
+        env={**os.environ, VARIABLE: crash_at},
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip

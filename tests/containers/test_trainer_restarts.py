@@ -2,42 +2,28 @@
 to stop there: its successor finds the container, the script runs once, the model is archived.
 """
 
-import os
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
-from schemas.crash_points import VARIABLE
-from tests.containers.desk import FIRST, Desk
+from tests.containers.desk import FIRST, Desk, start_trainer
 from tests.crash_points import crash_points
 from tests.trainer.waiting import wait_for
-from trainer import archive, card, latest, publishing, training
+from trainer import archive, card, latest, publishing, starting, training
 
 pytestmark = pytest.mark.docker
 
-REPOSITORY = Path(__file__).parents[2]
-
 INTERRUPTED = "training.put_back"
-POINTS = [point for point in crash_points("training.") if point != INTERRUPTED]
+CANCEL_POINTS = ["training.never_started", "training.stopped"]
+POINTS = [
+    point
+    for point in crash_points("training.")
+    if point != INTERRUPTED and point not in CANCEL_POINTS
+]
 
 # What is done by then is not done again, so the next trainer does not come there.
 ONCE = {"training.remembered", "training.done"}
-
-
-def start_trainer(desk: Desk, *arguments: str, crash_at: str = "") -> subprocess.Popen[str]:
-    script = ["--starts", "/output/starts", *arguments]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.containers.trainings_driver",
-         desk.data.root, desk.directory_id, " ".join(script)],
-        env={**os.environ, VARIABLE: crash_at},
-        cwd=REPOSITORY,
-        stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
 
 
 def killed(desk: Desk, point: str) -> int:
@@ -78,7 +64,7 @@ def test_a_trainer_stopped_at_a_step_leaves_the_rest_to_its_successor(
             stop.set()
             thread._stop.wait()
 
-    for module in (training, archive, card, latest, publishing):
+    for module in (training, starting, archive, card, latest, publishing):
         monkeypatch.setattr(module, "crash_point", stand)
     with thread:
         thread.wait(stop)

@@ -1,6 +1,9 @@
 """What the trainer writes counts only when it was acknowledged."""
 
+from pathlib import Path
+
 import pytest
+from structlog.testing import capture_logs
 
 from schemas import clients
 from schemas.clients import ClientConfig
@@ -8,7 +11,10 @@ from schemas.dead_letters import Origin
 from schemas.errors import InvalidRecord, PairstreamError
 from schemas.settings import KafkaSettings
 from schemas.topics import MAX_RECORD_BYTES
+from tests.trainer.made_pairs import make_pairs
+from tests.trainer.stand_in import publish
 from trainer import outbox
+from trainer.datasets import read_manifest
 from trainer.outbox import Outbox
 
 ORIGIN = Origin("pairs", 0, 7)
@@ -46,3 +52,14 @@ def test_a_record_that_is_too_large_fails_the_delivery_and_not_the_intake(unhear
 
     with pytest.raises(PairstreamError, match=r"pairs\.v1-dlt: .*too large"):
         unheard.deliver()
+
+
+def test_progress_is_not_waited_for_and_its_loss_is_no_failure(
+    unheard: Outbox, tmp_path: Path
+) -> None:
+    dataset = read_manifest(publish(tmp_path, make_pairs(3)).datasets / "ds-000001")
+    with capture_logs() as logs:
+        unheard.step("dpo-ds-000001", "progress", dataset, "step 1 of 2")
+        unheard.deliver()
+
+    assert [entry["event"] for entry in logs] == ["progress_not_told"]

@@ -27,6 +27,7 @@ SCRIPTS = ("train_dpo.", "supervise.")
 
 # Calls without which nothing is lost here, and why.
 NOT_NEEDED = {
+    "cancelling.wish_to_cancel:write_durably": "a person's command, which no trainer gives",
     "image.write:make_folder": "each start lays the context out again until the script has ended",
     "image.write:make_folder+": "the same, of the script's folder in it",
     "image.write:write_durably": "so it does; a file is replaced at once for those who read it",
@@ -35,6 +36,7 @@ NOT_NEEDED = {
     "known_ids._write:sync_folder": "a file that is gone is made anew from the table",
     "process_launcher._locked:make_folder": "makes the environment's folder, which pip can refill",
     "process_launcher.training_environment:sync": "needs an environment that pip takes minutes for",
+    "trainings.train_pending:make_folder": "for a word to people about what cannot start yet",
     "training.run_training:sync_folder": "what is taken for unfinished is finished again: its last "
     "steps are told twice, and `latest` is not changed any more",
     "service._locked:make_folder": "`open_source` makes the same folder safe before it is used",

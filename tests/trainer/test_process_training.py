@@ -1,5 +1,6 @@
 """Trainings in real processes, with a stand-in for the script: how they end, and what is told."""
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from schemas.errors import InvalidSettings, PairstreamError
 from tests.trainer.bench import Bench, Submit, is_running
 from tests.trainer.judged import PASSING, REFUSED
+from tests.trainer.lives import whole_life
 from tests.trainer.waiting import wait_for
 from trainer.latest import promote_by_gate, read_history, read_latest
 from trainer.launcher import EngineUnavailable
@@ -39,7 +41,7 @@ def test_a_training_that_succeeds_leaves_manifest_archive_and_latest(bench: Benc
     }  # fmt: skip
     assert bench.request.archive.is_file()
     assert (bench.request.models / "latest").resolve() == bench.folder.resolve()
-    assert [step for step, _ in bench.steps] == ["requested", "started", "promoted", "succeeded"]
+    assert [step for step, _ in bench.steps] == whole_life()
     assert bench.request.is_done()
     assert f"trained {bench.request.dataset} base" in (bench.folder / "training.log").read_text()
 
@@ -160,8 +162,8 @@ def test_a_refused_candidate_is_archived_and_told_and_the_latest_stays(bench: Be
     assert manifest.gate is not None
     assert not manifest.gate.passed
     assert bench.request.archive.is_file()
-    assert [step for step, _ in bench.steps] == ["requested", "started", "refused", "succeeded"]
-    assert bench.steps[2][1] == "margin: 0.1, base 0.2, wanted more than 0.2"
+    assert [step for step, _ in bench.steps] == whole_life("refused")
+    assert dict(bench.steps)["refused"] == "margin: 0.1, base 0.2, wanted more than 0.2"
     assert read_latest(bench.request.models) == "dpo-before"
     told = json.loads((bench.folder / "manifest.json").read_bytes())["gate"]
     assert [check["name"] for check in told["checks"] if check["passed"] is False] == ["margin"]
@@ -185,7 +187,12 @@ def test_what_ended_before_there_was_a_gate_is_published_as_it_was(bench: Bench)
 
     publish(models, before, lambda step, why: steps.append((step, why)))
 
-    assert steps == [("promoted", "it was trained before there was a gate")]
+    digest = hashlib.sha256((models / f"{manifest.training_id}.tar.gz").read_bytes()).hexdigest()
+    assert steps == [
+        ("gated", "it was trained before there was a gate"),
+        ("archived", f"sha256 {digest}"),
+        ("promoted", "it was trained before there was a gate"),
+    ]
     assert read_latest(models) == manifest.training_id
 
 

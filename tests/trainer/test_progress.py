@@ -7,7 +7,14 @@ import pytest
 
 from tests.trainer.bench import Bench
 from trainer.process_launcher import ProcessLauncher
-from trainer.progress import ProgressWatch, Step, TrainingProgress, last_step, seldom
+from trainer.progress import (
+    ProgressWatch,
+    Step,
+    TrainingProgress,
+    last_step,
+    progress_line,
+    seldom,
+)
 from trainer.training import run_training
 
 
@@ -70,6 +77,25 @@ def test_first_and_last_step_are_told_and_few_between() -> None:
         tell(TrainingProgress(Step(step, 10, 0.5), None))
 
     assert told == [1, 4, 10]
+
+
+def test_the_last_step_is_not_told_too_soon_where_it_has_to_wait_as_well() -> None:
+    times = iter([0.0, 29.0, 31.0, 40.0])
+    told: list[int] = []
+    tell = seldom(
+        lambda progress: told.append(progress.newest.step), 30.0, times.__next__, always_last=False
+    )
+    for step in (1, 2, 9, 10):
+        tell(TrainingProgress(Step(step, 10, 0.5), None))
+
+    assert told == [1, 9]
+
+
+@pytest.mark.parametrize(
+    ("loss", "line"), [(0.51234, "step 4 of 10, loss 0.512"), (None, "step 4 of 10")]
+)
+def test_progress_is_told_on_a_line(loss: float | None, line: str) -> None:
+    assert progress_line(TrainingProgress(Step(4, 10, loss), 12.0)) == line
 
 
 def test_progress_of_a_script_is_told_up_to_its_last_step(bench: Bench) -> None:

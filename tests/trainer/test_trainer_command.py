@@ -24,6 +24,7 @@ from tests.trainer.invariants import (
     manifest,
     snapshot,
 )
+from tests.trainer.lives import whole_life
 from tests.trainer.made_pairs import line, make_pairs
 from tests.trainer.stand_in import make_base_model, stand_in_context
 from trainer import training
@@ -249,6 +250,6 @@ def test_a_dataset_is_trained_and_every_step_is_told_on_its_topic(
         for message in deployment.read(deployment.names.topic(TRAININGS))
         if message.key() == b"dpo-ds-000001"
     ]
-    assert [step["step"] for step in steps] == ["requested", "started", "promoted", "succeeded"]
+    assert [step["step"] for step in steps] == whole_life(progress=True)
     assert {step["dataset"] for step in steps} == {"ds-000001"}
     assert (deployment.root / "models" / "latest").readlink() == Path("dpo-ds-000001")

@@ -1,23 +1,22 @@
 """The trainer killed at every step of a training: the script runs once, the model is archived."""
 
-import hashlib
 import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
-import tarfile
 import threading
 from pathlib import Path
 
 import pytest
 
-from schemas.crash_points import VARIABLE
 from schemas.errors import PairstreamError
+from schemas.rows import TrainingStepName
 from schemas.settings import TrainerSettings
 from tests.crash_points import crash_points
+from tests.trainer.driven import assert_lawful, assert_trained, started, train
 from tests.trainer.judged import REFUSED
+from tests.trainer.lives import whole_life
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import make_base_model, publish, stand_in_context
 from tests.trainer.trainings_driver import FileOutbox
@@ -29,34 +28,18 @@ from trainer.trainings import Trainings
 
 pytestmark = pytest.mark.long
 
-REPOSITORY = Path(__file__).parents[2]
-
-# Only a Docker Engine interrupts a training.
-POINTS = [point for point in crash_points("training.") if point != "training.put_back"]
-
-
-def train(root: Path, *, crash_at: str = "", arguments: str = "", **settings: str) -> int:
-    arguments = f"--starts {root / 'starts'} {arguments}"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.trainer.trainings_driver", root, root / "base", arguments],
-        env={**os.environ, **settings, VARIABLE: crash_at},
-        cwd=REPOSITORY,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
-
-
-def started(root: Path) -> list[str]:
-    return [line.split()[0] for line in (root / "starts").read_text().splitlines()]
+# Only a Docker Engine interrupts a training, and only who is asked to cancels one.
+CANCEL_POINTS = ["training.never_started", "training.stopped"]
+POINTS = [
+    point
+    for point in crash_points("training.")
+    if point != "training.put_back" and point not in CANCEL_POINTS
+]
 
 
 def test_every_step_of_a_training_has_a_crash_point_of_its_own() -> None:
     assert len(POINTS) == len(set(POINTS))
-    assert len(POINTS) >= 16
+    assert len(POINTS) >= 20
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -113,8 +96,10 @@ def test_what_a_user_changed_before_the_trainer_came_back_stays(point: str, tmp_
     assert read_latest(models) == "dpo-ds-000001"
     assert len(read_history(models)) == 3
     assert (tmp_path / "steps").read_text().splitlines() == [
-        *told, "dpo-ds-000002 succeeded ds-000002"
-    ]  # fmt: skip
+        *told,
+        *(f"dpo-ds-000002 {step} ds-000002" for step in ("gated", "archived", "cleaned")),
+        "dpo-ds-000002 succeeded ds-000002",
+    ]
 
 
 @pytest.mark.parametrize("point", ["training.judged", "training.ended"])
@@ -146,12 +131,13 @@ def assert_both_trained(root: Path) -> None:
         assert_trained(root / "models", name)
 
 
-def assert_told(root: Path, verdict: str) -> None:
+def assert_told(root: Path, verdict: TrainingStepName) -> None:
     """Every step of both trainings, in order, though perhaps twice."""
+    assert_lawful(root)
     assert list(dict.fromkeys((root / "steps").read_text().splitlines())) == [
         f"dpo-{dataset} {step} {dataset}"
         for dataset in ("ds-000001", "ds-000002")
-        for step in ("requested", "started", verdict, "succeeded")
+        for step in whole_life(verdict, progress=True)
     ]
 
 
@@ -184,33 +170,10 @@ def test_a_script_killed_as_for_memory_fails_its_training_and_the_next_is_traine
     assert "want of memory" in manifest["why"]
     assert started(tmp_path) == ["started", "started", "ended"]
     assert_trained(data.models, "dpo-ds-000002")
+    failed: list[TrainingStepName] = [
+        "requested", "building", "started", "finished", "cleaned", "failed"
+    ]  # fmt: skip
     assert (tmp_path / "steps").read_text().splitlines() == [
-        "dpo-ds-000001 requested ds-000001",
-        "dpo-ds-000001 started ds-000001",
-        "dpo-ds-000001 failed ds-000001",
-        "dpo-ds-000002 requested ds-000002",
-        "dpo-ds-000002 started ds-000002",
-        "dpo-ds-000002 promoted ds-000002",
-        "dpo-ds-000002 succeeded ds-000002",
+        *(f"dpo-ds-000001 {step} ds-000001" for step in failed),
+        *(f"dpo-ds-000002 {step} ds-000002" for step in whole_life(progress=True)),
     ]
-
-
-def assert_trained(models: Path, name: str) -> None:
-    """Manifest, archive and nothing half done."""
-    manifest = json.loads((models / name / "manifest.json").read_bytes())
-    assert manifest["exit_code"] == 0
-    assert manifest["figures"]["final_loss"] == 0.5
-    for path, digest in manifest["files"].items():
-        assert hashlib.sha256((models / name / path).read_bytes()).hexdigest() == digest
-    assert {path.name for path in (models / name).iterdir()} == {
-        "README.md", "adapter", "context", "manifest.json", "metrics.jsonl", "result.json",
-        "training.log",
-    }  # fmt: skip
-    packed = models / f"{name}.tar.gz"
-    told, _, file = (models / f"{name}.tar.gz.sha256").read_text().strip().partition("  ")
-    assert (told, file) == (hashlib.sha256(packed.read_bytes()).hexdigest(), packed.name)
-    with tarfile.open(packed) as tar:
-        assert set(tar.getnames()) == {f"{name}/{path}" for path in manifest["files"]} | {
-            f"{name}/manifest.json"
-        }
-    assert not list(models.glob(".*"))

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from schemas.errors import PairstreamError
 from schemas.rows import TrainingStepName
 from schemas.settings import TrainerSettings
+from tests.trainer.lives import whole_life
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import make_base_model, publish
 from tests.trainer.waiting import wait_for
@@ -116,11 +117,7 @@ def test_what_is_pending_is_trained_oldest_first_and_then_it_rests(
 
     assert launcher.started == ["ds-000001", "ds-000002"]
     assert names(data) == []
-    assert steps.told == [
-        f"{name} {step}"
-        for name in launcher.started
-        for step in ("requested", "started", "promoted", "succeeded")
-    ]
+    assert steps.told == [f"{name} {step}" for name in launcher.started for step in whole_life()]
 
 
 def test_a_new_dataset_wakes_it(data: DataDir, steps: Steps, launcher: FakeLauncher) -> None:

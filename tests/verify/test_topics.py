@@ -17,6 +17,7 @@ from schemas.topics import (
     RUN_EVENTS,
     RUN_OUTCOMES,
     SCORED_ROWS,
+    TRAININGS,
     Topic,
 )
 from streams.garbling import Garbled, complete
@@ -444,6 +445,23 @@ def test_what_a_user_had_trained_once_more_may_be_told_to_be_latest(
     tell_step(deployment, "dpo-ds-000001-2", step, first)
 
     assert findings(deployment.verify()) == {}
+
+
+def test_steps_of_a_newer_trainer_are_no_finding(deployment: Damageable) -> None:
+    live_through(deployment)
+    row = b'{"training_id":"dpo-ds-000001","step":"dreamt","dream":7}'
+    deployment.send(deployment.names.topic(TRAININGS), b"dpo-ds-000001", row)
+
+    assert findings(deployment.verify()) == {}
+
+
+@pytest.mark.parametrize("row", [b"", b"no step", b"{}", b'{"step":"started"}'])
+def test_what_is_no_step_of_a_training_is_named(row: bytes, deployment: Damageable) -> None:
+    live_through(deployment)
+    deployment.send(deployment.names.topic(TRAININGS), b"dpo-ds-000001", row)
+
+    [finding] = findings(deployment.verify())["trainings"]
+    assert finding["what"] == "no step of a training"
 
 
 def test_what_the_worker_has_not_committed_is_not_missed(deployment: Damageable) -> None:

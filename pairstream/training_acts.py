@@ -1,0 +1,129 @@
+"""What a person does with trainings: read along, cancel, have one tried again."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pairstream.training_facts import TrainingFacts, find_training, read_story, training_facts
+from schemas.errors import PairstreamError
+from schemas.settings import TrainingSettings
+from trainer.cancelling import WISH, wish_to_cancel
+from trainer.datasets import read_manifest
+from trainer.layout import DataDir
+from trainer.training_manifest import LOG, TrainingManifest
+
+POLL_SECONDS = 0.5
+
+BAD_DATA = 10  # the script's exit code where the dataset or the base model is bad
+
+
+def cancel(data: DataDir, wanted: str, why: str) -> str:
+    """Leave the wish in the training's folder; returns what to tell.
+
+    Raises: PairstreamError when it has ended.
+    """
+    folder = find_training(data, wanted)
+    _refuse_ended(_facts(data, folder))
+    wish_to_cancel(folder, why)
+    facts = _facts(data, folder)
+    if facts.has_ended:  # it came too late, and nobody takes it away any more
+        (folder / WISH).unlink(missing_ok=True)
+        _refuse_ended(facts)
+    return (
+        f"{wanted} is to be cancelled: who trains ends it, or the next trainer does; see "
+        f"`pairstream trainings show {wanted}`"
+    )
+
+
+def _refuse_ended(facts: TrainingFacts) -> None:
+    if facts.has_ended:
+        raise PairstreamError(f"{facts.training_id} has {facts.state}: nothing is to be cancelled")
+
+
+def retriable(data: DataDir, wanted: str, settings: TrainingSettings) -> Path:
+    """The dataset on which a failed training may be tried again.
+
+    Raises: PairstreamError when it has not failed, or would fail for the same reason.
+    """
+    story = read_story(data, wanted)
+    if story.manifest is None:
+        raise PairstreamError(
+            f"{wanted} has not ended ({story.facts.state}): wait for it, or "
+            f"`pairstream trainings cancel {wanted}`"
+        )
+    if story.manifest.succeeded:
+        raise PairstreamError(
+            f"{wanted} has succeeded: `pairstream train` trains its dataset once more"
+        )
+    name = story.manifest.dataset
+    if name not in data.dataset_names():
+        raise PairstreamError(
+            f"{name} is no dataset of {data.root}: name its folder to `pairstream train`"
+        )
+    _refuse_bad_data(story.manifest, data.datasets / name, settings)
+    return data.datasets / name
+
+
+def _refuse_bad_data(manifest: TrainingManifest, dataset: Path, settings: TrainingSettings) -> None:
+    """What was bad stays bad, unless another base model is named or the dataset was made anew."""
+    files = {name: entry.sha256 for name, entry in read_manifest(dataset).files.items()}
+    is_same = (files, settings.base_model) == (manifest.dataset_sha256, manifest.base_model)
+    if manifest.exit_code == BAD_DATA and is_same:
+        raise PairstreamError(
+            f"{manifest.training_id} failed for its dataset or base model, and both are the same: "
+            f"{manifest.why}; once that is mended, `pairstream train {dataset}` trains on it"
+        )
+
+
+def log_lines(data: DataDir, wanted: str, *, follow: bool) -> Iterator[str]:
+    """Whole lines of the training's log; with `follow`, until it has ended.
+
+    Raises: PairstreamError when there is no log yet, and none is waited for.
+    """
+    folder = find_training(data, wanted)
+    tail = _Tail(folder / LOG)
+    while True:
+        facts = _facts(data, folder)  # looked at first: the end of the log comes before it
+        yield from tail.new_lines()
+        if facts.has_ended or not follow:
+            break
+        time.sleep(POLL_SECONDS)
+    yield from tail.rest()
+    if tail.is_missing:
+        raise PairstreamError(
+            f"{wanted} has no log yet ({facts.state}): --follow waits for it; what was built is in "
+            f"{folder / 'build.log'}"
+        )
+
+
+class _Tail:
+    """A log that grows, and begins anew when a training is started again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._place = 0
+        self._part = b""
+        self.is_missing = True
+
+    def new_lines(self) -> Iterator[str]:
+        try:
+            with self._path.open("rb") as file:
+                self.is_missing = False
+                if file.seek(0, 2) < self._place:
+                    self._place, self._part = 0, b""
+                file.seek(self._place)
+                content = self._part + file.read()
+                self._place = file.tell()
+        except FileNotFoundError:
+            return
+        *lines, self._part = content.split(b"\n")
+        yield from (line.decode(errors="replace") for line in lines)
+
+    def rest(self) -> Iterator[str]:
+        """The last line, where it has no end."""
+        if self._part:
+            yield self._part.decode(errors="replace")
+
+
+def _facts(data: DataDir, folder: Path) -> TrainingFacts:
+    return training_facts(data, folder, None)
