@@ -20,7 +20,6 @@ from schemas.settings import TrainingSettings
 from trainer.alone import alone
 from trainer.base_model import resolve_base_model
 from trainer.cancelling import WISH, Leave, TrainingCancelled
-from trainer.cancelling import TrainingInterrupted as TrainingInterrupted
 from trainer.card import write_card
 from trainer.datasets import DatasetManifest, read_manifest, verify_dataset
 from trainer.gate_command import gate_words

@@ -10,6 +10,7 @@ import structlog
 from schemas.errors import PairstreamError
 from schemas.rows import TrainingStepName
 from schemas.settings import TrainerSettings
+from trainer.cancelling import TrainingInterrupted
 from trainer.datasets import read_manifest
 from trainer.launcher import EngineUnavailable, make_launcher
 from trainer.layout import DataDir, make_folder, sync_folder
@@ -17,7 +18,7 @@ from trainer.outbox import Outbox
 from trainer.progress import TrainingProgress, progress_line, seldom
 from trainer.recipe import Method
 from trainer.steps import note_wait
-from trainer.training import TrainingInterrupted, TrainingRequest, run_training
+from trainer.training import TrainingRequest, run_training
 
 log = structlog.get_logger()
 

@@ -17,6 +17,7 @@ from schemas.rows import (
     parse_garble_request,
     parse_pair,
     parse_scored_row,
+    parse_training_step,
 )
 
 PAIR: dict[str, Any] = {
@@ -234,3 +235,29 @@ def test_refusal_never_quotes_the_row(field: str) -> None:
         parse_pair(encoded(**{field: "s3cret-of-the-agent"}))
 
     assert "s3cret-of-the-agent" not in refused.value.detail
+
+
+STEP = {
+    "training_id": "dpo-ds-000001", "step": "gated", "time": "2026-11-23T10:00:00Z",
+    "dataset": "ds-000001", "dataset_sha256": "0" * 64,
+}  # fmt: skip
+
+
+def step(**fields: Any) -> bytes:
+    return json.dumps(STEP | fields).encode()
+
+
+def test_a_step_of_a_training_is_read_and_one_of_a_newer_trainer_is_passed_over() -> None:
+    known = parse_training_step(step(detail="passed"))
+
+    assert known is not None
+    assert (known.step, known.detail) == ("gated", "passed")
+    assert parse_training_step(step(step="dreamt", dream=7)) is None
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{}", step(more=1), step(time="now"), step(step=1)])
+def test_what_is_no_step_is_an_invalid_row(value: bytes | None) -> None:
+    with pytest.raises(InvalidRecord) as refused:
+        parse_training_step(value)
+
+    assert refused.value.reason == "invalid_row"

@@ -1,6 +1,9 @@
 """Tasks and age of the pairs that no cut has looked at, over restarts and cuts."""
 
+import base64
+import json
 import os
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,15 +11,18 @@ import msgspec
 import pytest
 
 from schemas.rows import Pair, encode
-from schemas.settings import TrainerSettings
+from schemas.settings import TrainerSettings, convert
 from tests.commands.deployment import NOW as ENDED
 from tests.commands.deployment import write_ended_training
-from tests.trainer.fed_intake import PAIRS, Refused, open_intake, records
+from tests.trainer.fed_intake import FROM_ZERO, PAIRS, SOURCE, Refused, open_intake, records
+from tests.trainer.intake_driver import FileConsumer, FileOutbox, NoTrainings
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import publish
+from trainer.intake import Intake
 from trainer.layout import DataDir
 from trainer.moment import last_training, moment_of
 from trainer.new_pairs import NewPairs
+from trainer.service import serve
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -111,3 +117,37 @@ def test_files_are_read_only_for_a_policy_that_is_set(data: DataDir) -> None:
 
     assert not moment_of(off, NewPairs(1), NOW).trains
     assert moment_of(on, NewPairs(1), NOW).trains
+
+
+@pytest.mark.parametrize(
+    ("policies", "datasets"),
+    [
+        ({}, []),
+        ({"trigger_age_seconds": 1e-6}, ["ds-000001"]),
+        ({"trigger_age_seconds": 1e-6, "trigger_tasks": 24}, ["ds-000001"]),
+        ({"trigger_age_seconds": 1e-6, "trigger_tasks": 25}, []),
+        ({"trigger_age_seconds": 86400.0}, []),
+    ],
+)
+def test_the_trainer_goes_by_its_policies(
+    policies: dict[str, float], datasets: list[str], tmp_path: Path
+) -> None:
+    """Of 24 runs come fewer pairs than it would wait for."""
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(
+        json.dumps({"partition": o.partition, "offset": o.offset,
+                    "value": base64.b64encode(value or b"").decode()}) + "\n"
+        for o, _, _, value in records([encode(pair) for pair in PAIRS])
+    ))  # fmt: skip
+    settings = convert(
+        {"data_dir": str(tmp_path), "launcher": "none", "segment_pairs": 4, **policies},
+        TrainerSettings,
+    )
+    stop = threading.Event()
+    intake = Intake(DataDir(tmp_path), settings, SOURCE, FROM_ZERO)
+    consumer = FileConsumer(path, stop)
+    consumer.start(intake.positions)
+    outbox = FileOutbox(tmp_path / "refused")
+    serve(settings, consumer, intake, outbox, NoTrainings(), once=True, stop=stop)
+
+    assert DataDir(tmp_path).dataset_names() == datasets

@@ -9,10 +9,11 @@ import pytest
 from schemas.errors import PairstreamError
 from schemas.settings import TrainingSettings
 from tests.trainer.bench import Bench, Submit
+from trainer.cancelling import TrainingInterrupted
 from trainer.docker_launcher import container_spec
 from trainer.launcher import Previous
 from trainer.rounds import previous_round
-from trainer.training import TrainingInterrupted, _plan
+from trainer.training import _plan
 
 
 def make_latest(models: Path, training_id: str, base: str = "base") -> None:

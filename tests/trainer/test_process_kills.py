@@ -9,8 +9,8 @@ import pytest
 from tests.trainer.bench import Bench, Submit, is_running
 from tests.trainer.waiting import wait_for
 from trainer import process_launcher, training
+from trainer.cancelling import TrainingInterrupted
 from trainer.process_launcher import ProcessLauncher
-from trainer.training import TrainingInterrupted
 
 pytestmark = pytest.mark.long
 

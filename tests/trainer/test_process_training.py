@@ -17,10 +17,10 @@ from tests.trainer.bench import Bench, Submit, is_running
 from tests.trainer.judged import PASSING, REFUSED
 from tests.trainer.lives import whole_life
 from tests.trainer.waiting import wait_for
+from trainer.cancelling import TrainingInterrupted
 from trainer.latest import promote_by_gate, read_history, read_latest
 from trainer.launcher import EngineUnavailable
 from trainer.publishing import publish
-from trainer.training import TrainingInterrupted
 from trainer.training_manifest import read_started, write_started
 
 
