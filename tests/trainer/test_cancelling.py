@@ -18,10 +18,15 @@ from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import make_base_model, publish
 from tests.trainer.waiting import wait_for
 from trainer import process_launcher
-from trainer.cancelling import WISH, is_cancelled, why_cancelled, wish_to_cancel
+from trainer.cancelling import (
+    WISH,
+    TrainingInterrupted,
+    is_cancelled,
+    why_cancelled,
+    wish_to_cancel,
+)
 from trainer.latest import read_latest
 from trainer.layout import make_folder
-from trainer.training import TrainingInterrupted
 from trainer.training_manifest import TrainingManifest
 
 LEFT = {"context", "manifest.json", "steps.jsonl", "training.log"}
