@@ -13,7 +13,7 @@ from schemas.errors import InvalidSettings, PairstreamError
 COMMANDS = {
     "demo": "Everything on the embedded broker, up to a trained model.",
     "broker": "Run the embedded broker, for development.",
-    "topics": "Create the topics.",
+    "topics": "Create the topics; say who must be allowed what.",
     "ingest": "Send events from JSON-lines files.",
     "worker": "Settle runs into rows (the Faust app).",
     "trainer": "Take in pairs, cut datasets, train.",

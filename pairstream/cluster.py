@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,9 +18,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from pairstream.ends import bounded_consumer, true_ranges
 from schemas import clients
-from schemas.errors import PairstreamError
+from schemas.errors import InvalidSettings, PairstreamError
 from schemas.retries import retried
-from schemas.settings import KafkaSettings, TopicSettings
+from schemas.settings import ENVIRONMENT_PREFIX, KafkaSettings, TopicSettings
 from schemas.source import Source
 from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, STATE_CHANGELOG_CONFIG, TOPICS, Names
 from streams.state import MIGRATE
@@ -34,15 +35,33 @@ class Cluster:
     """An admin client whose errors say what to do."""
 
     def __init__(self, settings: KafkaSettings) -> None:
+        """Raises: InvalidSettings when no client can be made of the settings."""
         self._settings = settings
         self._refusal: str | None = None
-        self._admin = AdminClient(
-            clients.connection(settings) | {"error_cb": self._on_error, "log_level": 0}
-        )
+        self._errors: set[int] = set()
+        _check_files(settings)
+        config = clients.connection(settings) | {"error_cb": self._on_error, "log_level": 0}
+        try:
+            self.admin = AdminClient(config)
+        except KafkaException as error:
+            raise InvalidSettings(
+                f"no connection can be made of the settings ({error.args[0].str()}): check those "
+                "that begin with PAIRSTREAM_SASL_ and PAIRSTREAM_SSL_"
+            ) from error
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
-            self._refusal = error.str()
+        remedy = _remedy(error, self._settings)
+        if remedy is not None:
+            # A token endpoint's whole answer may be in it.
+            why = error.str().partition("\n")[0]
+            self._refusal = f"the broker refused us: {why}; {remedy}"
+        self._errors.add(error.code())
+
+    @property
+    def _is_cut_off(self) -> bool:
+        """Whether connections were made, and ended by the other side before it had answered."""
+        unreached = {KafkaError._TRANSPORT, KafkaError._RESOLVE}
+        return KafkaError._ALL_BROKERS_DOWN in self._errors and not self._errors & unreached
 
     def partitions(self, *, wait_seconds: float = ANSWER_SECONDS) -> dict[str, int]:
         """Every topic's count of partitions.
@@ -52,18 +71,19 @@ class Cluster:
         deadline = time.monotonic() + wait_seconds
         while True:
             try:
-                topics = self._admin.list_topics(timeout=1.0).topics
+                topics = self.admin.list_topics(timeout=1.0).topics
             except KafkaException as error:
-                self._admin.poll(0)  # tells `_on_error` what went wrong
+                self.admin.poll(0)  # tells `_on_error` what went wrong
                 if self._refusal is not None:
-                    raise PairstreamError(
-                        f"the broker refused us: {self._refusal}; check PAIRSTREAM_SASL_USERNAME, "
-                        "PAIRSTREAM_SASL_PASSWORD and PAIRSTREAM_SASL_MECHANISM"
-                    ) from error
+                    raise PairstreamError(self._refusal) from error
                 if time.monotonic() > deadline:
+                    remedy = (
+                        "it ends our connections: check PAIRSTREAM_SECURITY_PROTOCOL"
+                        if self._is_cut_off
+                        else "is it running? `pairstream broker` starts one for development"
+                    )
                     raise PairstreamError(
-                        f"no broker answers at {self._settings.bootstrap_servers}: is it running? "
-                        "`pairstream broker` starts one for development"
+                        f"no broker answers at {self._settings.bootstrap_servers}: {remedy}"
                     ) from error
             else:
                 return {name: len(topic.partitions) for name, topic in topics.items()}
@@ -73,10 +93,26 @@ class Cluster:
         found = self.partitions(wait_seconds=wait_seconds)
         missing = [name for name in names if not found.get(name)]
         if missing:
+            self._check_allowed(missing)
             raise PairstreamError(
                 f"missing topics: {', '.join(missing)}; run `pairstream topics apply`"
             )
         return {name: found[name] for name in names}
+
+    def _check_allowed(self, names: list[str]) -> None:
+        """A broker lists no topic that we may not see. Raises: PairstreamError for such."""
+        hidden = []
+        for name, told in self.admin.describe_topics(TopicCollection(names)).items():
+            try:
+                told.result()
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    hidden.append(name)
+        if hidden:
+            raise PairstreamError(
+                f"the brokers do not let us see {', '.join(hidden)}: `pairstream topics acls` "
+                "prints what each process must be allowed"
+            )
 
     def describe(self, *topics: str) -> list[Source]:
         """Topics with their identities, in this order.
@@ -86,8 +122,8 @@ class Cluster:
         partitions = self.require(*topics)
 
         def ask() -> list[Source]:
-            told = self._admin.describe_topics(TopicCollection(list(topics)))
-            cluster_id = str(self._admin.describe_cluster().result().cluster_id)
+            told = self.admin.describe_topics(TopicCollection(list(topics)))
+            cluster_id = str(self.admin.describe_cluster().result().cluster_id)
             ids = {name: str(each.result().topic_id) for name, each in told.items()}
             return [Source(cluster_id, name, ids[name], partitions[name]) for name in topics]
 
@@ -95,7 +131,7 @@ class Cluster:
 
     def create(self, topics: list[NewTopic]) -> None:
         """Raises: PairstreamError with the broker's reason."""
-        for name, future in (self._admin.create_topics(topics) if topics else {}).items():
+        for name, future in (self.admin.create_topics(topics) if topics else {}).items():
             try:
                 future.result()
             except KafkaException as error:
@@ -108,7 +144,7 @@ class Cluster:
         found: dict[str, dict[str, str]] = {}
         if not resources:
             return found
-        for resource, future in self._admin.describe_configs(resources).items():
+        for resource, future in self.admin.describe_configs(resources).items():
             try:
                 entries: dict[str, Any] = future.result()
             except KafkaException:
@@ -135,7 +171,7 @@ class Cluster:
         self, partitions: list[TopicPartition], spec: OffsetSpec
     ) -> dict[tuple[str, int], int]:
         def ask() -> dict[tuple[str, int], int]:
-            answers = self._admin.list_offsets(dict.fromkeys(partitions, spec))
+            answers = self.admin.list_offsets(dict.fromkeys(partitions, spec))
             return {(p.topic, p.partition): each.result().offset for p, each in answers.items()}
 
         failure = "the brokers do not tell where the topics begin and end"
@@ -169,12 +205,39 @@ class Cluster:
         Raises: PairstreamError when the brokers do not tell it.
         """
         answer = retried(
-            lambda: self._admin.describe_consumer_groups([group])[group].result(),
+            lambda: self.admin.describe_consumer_groups([group])[group].result(),
             failure=f"the brokers tell nothing of the group {group}",
         )
         # The embedded broker calls every group stable, and names no member.
         is_told = answer.members or answer.state != ConsumerGroupState.STABLE
         return len(answer.members) if is_told else None
+
+
+def _check_files(settings: KafkaSettings) -> None:
+    """Of a missing one librdkafka says no name. Raises: InvalidSettings."""
+    for name in (
+        "ssl_ca_location", "ssl_certificate_location", "ssl_key_location", "https_ca_location"
+    ):  # fmt: skip
+        file = getattr(settings, name)
+        if file is not None and not Path(file).is_file():
+            raise InvalidSettings(f"{ENVIRONMENT_PREFIX}{name.upper()}: there is no file {file}")
+
+
+def _remedy(error: KafkaError, settings: KafkaSettings) -> str | None:
+    """What to check where the broker, or who gives tokens for it, does not take us."""
+    if error.code() == KafkaError._SSL or "SSL alert" in error.str():
+        return (
+            "check PAIRSTREAM_SSL_CA_LOCATION, the name in the broker's certificate, and, where it "
+            "wants one of ours, PAIRSTREAM_SSL_CERTIFICATE_LOCATION"
+        )
+    if error.code() not in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
+        return None
+    if settings.sasl_mechanism == "OAUTHBEARER":
+        return (
+            "check PAIRSTREAM_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL, "
+            "PAIRSTREAM_SASL_OAUTHBEARER_CLIENT_ID and PAIRSTREAM_SASL_OAUTHBEARER_CLIENT_SECRET"
+        )
+    return "check PAIRSTREAM_SASL_USERNAME, PAIRSTREAM_SASL_PASSWORD and PAIRSTREAM_SASL_MECHANISM"
 
 
 def describe_worker_source(cluster: Cluster, names: Names) -> bytes:

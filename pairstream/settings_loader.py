@@ -11,7 +11,13 @@ import click
 import msgspec
 
 from schemas.errors import InvalidSettings
-from schemas.settings import ENVIRONMENT_PREFIX, SECRETS, convert, known_settings
+from schemas.settings import (
+    ENVIRONMENT_PREFIX,
+    SECRET_FILE_SUFFIX,
+    SECRETS,
+    convert,
+    known_settings,
+)
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -35,10 +41,28 @@ def load(cls: type[S], file: Path | None, flags: Mapping[str, object]) -> S:
             if name in names:
                 values[name] = value
                 written[name] = as_written
+        for name in sorted(SECRETS & names):
+            if (in_file := _secret_file(name, source)) is not None:
+                values[name], written[name] = in_file
     try:
         return convert(values, cls)
     except msgspec.ValidationError as error:
         raise InvalidSettings(_explain(str(error), written)) from error
+
+
+def _secret_file(name: str, source: Mapping[str, tuple[object, str]]) -> tuple[object, str] | None:
+    """The secret in the file that `NAME_file` names. Its end of line is none of it."""
+    path, as_written = source.get(name + SECRET_FILE_SUFFIX, (None, ""))
+    if path is None or name + SECRET_FILE_SUFFIX in known_settings():
+        return None
+    if name in source:
+        raise InvalidSettings(f"{source[name][1]} and {as_written} are both set: keep one")
+    try:
+        return Path(str(path)).read_text().strip(), as_written
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(
+            f"{as_written}: {path} cannot be read ({type(error).__name__})"
+        ) from error
 
 
 def _from_file(file: Path | None) -> dict[str, tuple[object, str]]:
@@ -87,7 +111,7 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, tuple[object, str]]:
 
 
 def _check_known(name: str, where: str, as_written: str, joiner: str) -> None:
-    known = known_settings()
+    known = known_settings() | {secret + SECRET_FILE_SUFFIX for secret in SECRETS}
     if name in known:
         return
     near = difflib.get_close_matches(name, known, n=1)

@@ -24,6 +24,8 @@ REASONS: dict[DiscardReason, str] = {
     "nothing stands against each other under one prompt",
     "too_large": "its events, or the rows that they would give, are larger than "
     "PAIRSTREAM_RUN_MAX_BYTES allows",
+    "not_redacted": "the program of PAIRSTREAM_REDACT_COMMAND failed on its texts, so no row was "
+    "made of them",
 }
 
 ENDS: dict[SettledBy, str] = {

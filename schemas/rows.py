@@ -22,7 +22,13 @@ ScoredRowKind = Literal[
 # Those of what worked, whose score is above 0; that of the others is 0.
 SUCCESS_KINDS: frozenset[ScoredRowKind] = frozenset({"code_success", "strategy_success"})
 DiscardReason = Literal[
-    "incomplete", "void", "no_runnable_code", "never_succeeded", "no_shared_prompt", "too_large"
+    "incomplete",
+    "void",
+    "no_runnable_code",
+    "never_succeeded",
+    "no_shared_prompt",
+    "too_large",
+    "not_redacted",
 ]
 # `limit`: by the event that made the run larger than a worker may hold.
 SettledBy = Literal["finished", "timeout", "limit"]

@@ -29,7 +29,17 @@ Positive = Meta(gt=0, le=10 * 365 * 86400)
 
 
 class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How to reach the cluster; SASL and TLS by librdkafka's names."""
+    """How to reach the cluster; SASL and TLS by librdkafka's names.
+
+    Its text, which may come into a traceback, shows no secret.
+    """
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={'***' if name in SECRETS and value is not None else repr(value)}"
+            for name, value in msgspec.structs.asdict(self).items()
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     bootstrap_servers: Annotated[str, Meta(min_length=1, description="The cluster.")] = (
         "127.0.0.1:9092"
@@ -46,12 +56,32 @@ class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Meta(description="How to talk to the brokers."),
     ] = "PLAINTEXT"
     sasl_mechanism: Annotated[
-        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None,
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None,
         Meta(description="How to prove who we are."),
     ] = None
     sasl_username: Annotated[str | None, Meta(description="Who we are.")] = None
     sasl_password: Annotated[
         str | None, Meta(description="Its password; by the environment or a file, never a flag.")
+    ] = None
+    sasl_oauthbearer_token_endpoint_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s@]+\Z")] | None,
+        Meta(description="For OAUTHBEARER: where to get tokens, by client credentials (OIDC)."),
+    ] = None
+    sasl_oauthbearer_client_id: Annotated[
+        str | None, Meta(description="Who we are to the token endpoint.")
+    ] = None
+    sasl_oauthbearer_client_secret: Annotated[
+        str | None, Meta(description="Its secret; by the environment or a file, never a flag.")
+    ] = None
+    sasl_oauthbearer_scope: Annotated[
+        str | None, Meta(description="The scope to ask for, where the endpoint wants one.")
+    ] = None
+    https_ca_location: Annotated[
+        str | None,
+        Meta(
+            description="CA certificates (PEM) that the token endpoint's comes from; none: the "
+            "system's."
+        ),
     ] = None
     ssl_ca_location: Annotated[
         str | None, Meta(description="CA certificates (PEM) that the brokers' ones come from.")
@@ -96,6 +126,17 @@ class PairingSettings(KafkaSettings, frozen=True, kw_only=True):
             "which it is discarded as too_large.",
         ),
     ] = RUN_MAX_BYTES
+    redact: Annotated[
+        Literal["off", "secrets", "secrets,personal"],
+        Meta(description="What to take out of texts before rows are made of them."),
+    ] = "off"
+    redact_command: Annotated[
+        str,
+        Meta(
+            description="A redaction of yours: a program that answers each line, a JSON list of "
+            "texts, with the list of what they become."
+        ),
+    ] = ""
 
 
 class GarblingSettings(PairingSettings, frozen=True, kw_only=True):
@@ -398,7 +439,12 @@ class TrainerSettings(TrainingSettings, frozen=True, kw_only=True):
 
 SETTINGS_CLASSES: tuple[type[Struct], ...] = (TopicSettings, WorkerSettings, TrainerSettings)
 
-SECRETS = frozenset({"sasl_password", "ssl_key_password", "garbler_api_key"})
+SECRETS = frozenset(
+    {"sasl_password", "sasl_oauthbearer_client_secret", "ssl_key_password", "garbler_api_key"}
+)
+
+# `PAIRSTREAM_SASL_PASSWORD_FILE` names a file with the secret, as orchestrators mount it.
+SECRET_FILE_SUFFIX = "_file"  # noqa: S105 - of a name
 
 
 def known_settings() -> frozenset[str]:

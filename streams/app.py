@@ -1,7 +1,6 @@
 """The Faust app: topics, table and agents wired to the pure core. No decisions here."""
 
 import asyncio
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, cast
@@ -27,6 +26,7 @@ from schemas.topics import (
     Topic,
 )
 from streams.changelog import StateReader
+from streams.credentials import credentials
 from streams.expiry import Clock, Expiry
 from streams.fence import StallFence
 from streams.garblers import open_garblers
@@ -251,7 +251,7 @@ def _faust_app(
     app = _App(
         names.worker_app,
         broker=urls,
-        broker_credentials=_credentials(settings),
+        broker_credentials=credentials(settings),
         TableManager=RunTableManager,
         store="memory://",
         processing_guarantee="at_least_once",
@@ -277,23 +277,3 @@ def _faust_app(
         slow[names.topic(GARBLE_REQUESTS)] = garbled_at_once
     app.transport = batching_transport(urls, app, batch_records=settings.batch_records, slow=slow)
     return app
-
-
-def _credentials(settings: WorkerSettings) -> Any:
-    context = None
-    if settings.security_protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=settings.ssl_ca_location)
-        if settings.ssl_certificate_location:
-            context.load_cert_chain(
-                settings.ssl_certificate_location,
-                settings.ssl_key_location,
-                settings.ssl_key_password,
-            )
-    if settings.security_protocol.startswith("SASL"):
-        return faust.SASLCredentials(
-            username=settings.sasl_username,
-            password=settings.sasl_password,
-            mechanism=settings.sasl_mechanism or "PLAIN",
-            ssl_context=context,
-        )
-    return faust.SSLCredentials(context) if context else None

@@ -3,12 +3,13 @@
 `COMPOSITION` is section 4.1, `JUDGEMENTS` and `PAIRING` are section 4.2, line by line.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from schemas.events import CodeAttempted, Message
 from schemas.rows import (
@@ -28,6 +29,9 @@ from schemas.rows import (
 from streams.runs import Run
 
 Prompt = list[Message] | None
+
+# As many texts, in the same order.
+Redact = Callable[[list[str]], list[str]]
 
 
 class Strategy:
@@ -59,6 +63,23 @@ class Strategy:
         if self.successes:
             # The attempts come by number, and max() keeps the first of equals.
             self.best = max(self.successes, key=attrgetter("score"))
+
+    def texts(self) -> Iterable[str]:
+        """All that rows may be made of."""
+        yield self.text
+        yield from (message.content for message in self.full or ())
+        yield from self.getters or ()
+        yield from (attempt.code for attempt in self.attempts)
+
+    def with_texts(self, instead: Mapping[str, str]) -> "Strategy":
+        """The same with other texts."""
+        return Strategy(
+            self.strategy_id,
+            instead[self.text],
+            self.full and [Message(each.role, instead[each.content]) for each in self.full],
+            self.getters and [instead[text] for text in self.getters],
+            [replace(attempt, code=instead[attempt.code]) for attempt in self.attempts],
+        )
 
     @property
     def is_runnable(self) -> bool:
@@ -369,13 +390,25 @@ def _pair(run: Run, rule: PairRule, candidate: Candidate) -> Pair:
 # --- Settling ------------------------------------------------------------------------------------
 
 
-def settle(run: Run, settled_by: SettledBy, *, extended: bool, scored: bool = True) -> Settlement:
+def settle(
+    run: Run,
+    settled_by: SettledBy,
+    *,
+    extended: bool,
+    scored: bool = True,
+    redact: Redact | None = None,
+) -> Settlement:
     """Judge a run as it stands; not `scored`: for its pairs alone, without its scored rows.
 
+    Redacted before anything is compared, so that texts which differ in a secret alone are equal.
+
+    Raises: what `redact` does.
     Guarantee: a function of the run's events alone, whatever the order in which they came.
     A run is `paired` only when it gives a pair.
     """
     strategies = _strategies(run)
+    if redact is not None:
+        strategies = _redacted(strategies, redact)
     scored_rows = _scored_rows(run, strategies) if scored else []
     tally = _tally(run)
     reason = next((reason for reason, applies in JUDGEMENTS if applies(run, tally)), None)
@@ -390,9 +423,18 @@ def settle(run: Run, settled_by: SettledBy, *, extended: bool, scored: bool = Tr
     return Settlement(outcome, scored_rows, pairs, requests)
 
 
-def give_up(run: Run, settled_by: SettledBy) -> Settlement:
+def give_up(run: Run, settled_by: SettledBy, reason: DiscardReason = "too_large") -> Settlement:
     """Discard a run that is larger than it may be, or whose rows would be: it gives none."""
-    return Settlement(_outcome(run, settled_by, "too_large", _tally(run), 0, 0), [], [], [])
+    return Settlement(_outcome(run, settled_by, reason, _tally(run), 0, 0), [], [], [])
+
+
+def _redacted(strategies: list[Strategy], redact: Redact) -> list[Strategy]:
+    """Each text once, since prompts are most of them and stand in every strategy."""
+    texts = list(dict.fromkeys(text for strategy in strategies for text in strategy.texts()))
+    if not texts:
+        return strategies
+    instead = dict(zip(texts, redact(texts), strict=True))
+    return [strategy.with_texts(instead) for strategy in strategies]
 
 
 def _strategies(run: Run) -> list[Strategy]:

@@ -7,7 +7,7 @@ events from known ones, since neither gives a pair. A quarter of the time of a r
 from schemas.events import Event
 from schemas.rows import SettledBy, encode
 from schemas.topics import MAX_ROW_BYTES, PAIRS
-from streams.pairing import Settlement, settle
+from streams.pairing import Settlement
 from streams.partition import EVENT_BYTES, OpenRun, Partition, Rows
 from streams.runs import Run
 from streams.state import Marker
@@ -26,7 +26,7 @@ class PairsOnly(Partition):
         if by == "limit" or not self._surely_fits(opened):
             settlement, rows = super()._rows(opened, by)
             return settlement, [row for row in rows if row[0] is PAIRS]
-        settlement = settle(opened.run, by, extended=self._extended, scored=False)
+        settlement = self._settlement(opened.run, by, scored=False)
         key = opened.run.run_id.encode()
         return settlement, [(PAIRS, key, encode(pair)) for pair in settlement.pairs]
 
@@ -34,8 +34,10 @@ class PairsOnly(Partition):
         """Whether all rows of the run, were they made, are as small as they must be.
 
         Each text of an event stands in a row once at most, in twice its bytes at most, and each
-        attempt and strategy is in four rows at most.
+        attempt and strategy is in four rows at most. What is redacted may be longer.
         """
+        if self._redact is not None:
+            return False
         row = 2 * opened.size + 4 * EVENT_BYTES
         rows = 4 * (len(opened.run.attempts) + len(opened.run.strategies)) + 1
         return row <= MAX_ROW_BYTES and rows * row <= self._run_max_bytes

@@ -24,7 +24,9 @@ from schemas.topics import (
     SCORED_ROWS,
     Topic,
 )
-from streams.pairing import Settlement, give_up, settle
+from streams.pairing import Redact, Settlement, give_up, settle
+from streams.redaction import open_redactor
+from streams.redaction_program import NotRedacted
 from streams.runs import AgentEvent, Folded, Run, event_digest
 from streams.state import MARKER, Marker, decode_marker, event_key, marker_key, split_key
 
@@ -102,9 +104,17 @@ class Partition:
         size: of the open runs, as `OpenRun.size`.
     """
 
-    def __init__(self, *, extended: bool, run_max_bytes: int = RUN_MAX_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        extended: bool,
+        run_max_bytes: int = RUN_MAX_BYTES,
+        redact: Redact | None = None,
+    ) -> None:
+        """`redact` may raise NotRedacted: the run gives no rows then."""
         self._extended = extended
         self._run_max_bytes = run_max_bytes
+        self._redact = redact
         self.size = 0
         self.open: OrderedDict[str, OpenRun] = OrderedDict()
         self.settled: OrderedDict[str, tuple[Marker, int]] = OrderedDict()
@@ -113,7 +123,11 @@ class Partition:
     @classmethod
     def by(cls, settings: PairingSettings) -> Self:
         """Worker, rebuilding and replay fold by the same settings, or they would not agree."""
-        return cls(extended=settings.pairing_extended, run_max_bytes=settings.run_max_bytes)
+        return cls(
+            extended=settings.pairing_extended,
+            run_max_bytes=settings.run_max_bytes,
+            redact=open_redactor(settings),
+        )
 
     def apply(
         self, records: Iterable[tuple[bytes | None, bytes | None, int]], *, now_ms: int
@@ -201,10 +215,17 @@ class Partition:
     def _marker(self, run: Run, last: Event, by: SettledBy) -> Marker:
         return Marker.of(run, last, by)
 
+    def _settlement(self, run: Run, by: SettledBy, *, scored: bool = True) -> Settlement:
+        """Of a run that is not too large."""
+        try:
+            return settle(run, by, extended=self._extended, scored=scored, redact=self._redact)
+        except NotRedacted:
+            return give_up(run, by, "not_redacted")
+
     def _rows(self, opened: OpenRun, by: SettledBy) -> tuple[Settlement, Rows]:
         run = opened.run
         if by != "limit":
-            settlement = settle(run, by, extended=self._extended)
+            settlement = self._settlement(run, by)
             rows = _encoded(settlement, self._run_max_bytes)
             if rows is not None:
                 return settlement, rows

@@ -45,10 +45,12 @@ log.cleaner.dedupe.buffer.size=4194304
 class ApacheKafka:
     """One node, as a context manager; what it holds survives `kill` and `start`."""
 
+    java_options: tuple[str, ...] = ()
+
     def __init__(self, home: Path, folder: Path) -> None:
         self.home = home
         self.folder = folder
-        self.port, self.sasl_port, controller = _free_ports(3)
+        self.port, self.sasl_port, controller = free_ports(3)
         self._jars = f"{home}/libs/*"
         self._config = folder / "server.properties"
         self._config.write_text(
@@ -61,9 +63,14 @@ class ApacheKafka:
                 user=USER,
                 password=PASSWORD,
             )
+            + self.more_properties(controller)
         )
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
+
+    def more_properties(self, controller: int) -> str:
+        """Those of a node with more to it; of two with the same name the later counts."""
+        return ""
 
     @property
     def bootstrap_servers(self) -> str:
@@ -139,10 +146,18 @@ class ApacheKafka:
 
     def command(self, *arguments: str) -> list[str]:
         """How to start a class of Kafka's, with its arguments."""
-        return ["java", *HEAP, "-Djava.awt.headless=true", "-cp", self._jars, *arguments]
+        return [
+            "java",
+            *HEAP,
+            *self.java_options,
+            "-Djava.awt.headless=true",
+            "-cp",
+            self._jars,
+            *arguments,
+        ]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

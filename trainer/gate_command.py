@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from schemas.errors import InvalidSettings, PairstreamError
-from schemas.settings import ENVIRONMENT_PREFIX, SECRETS
+from schemas.settings import ENVIRONMENT_PREFIX, SECRET_FILE_SUFFIX, SECRETS
 from trainer.verdict import Check
 
 LOG = "gate.log"
@@ -114,5 +114,6 @@ def _harmless(text: str) -> str:
 
 
 def _without_secrets() -> dict[str, str]:
-    secret = {ENVIRONMENT_PREFIX + name.upper() for name in SECRETS}
+    names = {ENVIRONMENT_PREFIX + name.upper() for name in SECRETS}
+    secret = names | {name + SECRET_FILE_SUFFIX.upper() for name in names}
     return {name: value for name, value in os.environ.items() if name not in secret}

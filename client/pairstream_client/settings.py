@@ -1,4 +1,7 @@
-"""Settings by arguments, else by environment variables, to librdkafka's names. Pure."""
+"""Settings by arguments, else by environment variables, to librdkafka's names.
+
+Pure but for secrets in files.
+"""
 
 import os
 import re
@@ -19,11 +22,19 @@ PROPERTIES = {
     "sasl_mechanism": "sasl.mechanism",
     "sasl_username": "sasl.username",
     "sasl_password": "sasl.password",
+    "sasl_oauthbearer_token_endpoint_url": "sasl.oauthbearer.token.endpoint.url",
+    "sasl_oauthbearer_client_id": "sasl.oauthbearer.client.id",
+    "sasl_oauthbearer_client_secret": "sasl.oauthbearer.client.secret",
+    "sasl_oauthbearer_scope": "sasl.oauthbearer.scope",
+    "https_ca_location": "https.ca.location",
     "ssl_ca_location": "ssl.ca.location",
     "ssl_certificate_location": "ssl.certificate.location",
     "ssl_key_location": "ssl.key.location",
     "ssl_key_password": "ssl.key.password",
 }
+
+# Each may be in a file that a variable ending in `_FILE` names.
+SECRETS = ("sasl_password", "sasl_oauthbearer_client_secret", "ssl_key_password")
 
 _DEFAULTS: Config = {
     "bootstrap.servers": "127.0.0.1:9092",
@@ -74,21 +85,42 @@ def producer_config(
     overrides: Mapping[str, Value],
     is_spooled: bool = False,
 ) -> Config:
-    """Raises: ValueError that names the argument."""
+    """Raises: ValueError that names the argument or the variable."""
     if bootstrap_servers is not None and not isinstance(bootstrap_servers, str):
         raise ValueError("bootstrap_servers is no text of the form host:port,host:port")
     if not isinstance(max_queued_events, int) or max_queued_events < 1:
         raise ValueError("max_queued_events is no whole number from 1")
-    by_environment = {
+    by_environment: Config = {
         theirs: environment[ENVIRONMENT_PREFIX + ours.upper()]
         for ours, theirs in PROPERTIES.items()
         if environment.get(ENVIRONMENT_PREFIX + ours.upper())
     }
+    by_environment |= _secrets_in_files(environment)
+    if by_environment.get("sasl.mechanism") == "OAUTHBEARER":
+        by_environment["sasl.oauthbearer.method"] = "oidc"
     by_arguments: Config = {"queue.buffering.max.messages": max_queued_events}
     if bootstrap_servers:
         by_arguments["bootstrap.servers"] = bootstrap_servers
     defaults = {**_DEFAULTS, **_SPOOLED} if is_spooled else _DEFAULTS
     return {**defaults, **by_environment, **by_arguments, **overrides}
+
+
+def _secrets_in_files(environment: Mapping[str, str]) -> Config:
+    found: Config = {}
+    for name in SECRETS:
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        file = environment.get(f"{variable}_FILE")
+        if not file:
+            continue
+        if environment.get(variable):
+            raise ValueError(f"{variable} and {variable}_FILE are both set: keep one")
+        try:
+            found[PROPERTIES[name]] = Path(file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{variable}_FILE: {file} cannot be read ({type(error).__name__})"
+            ) from error
+    return found
 
 
 def spool_settings(

@@ -16,7 +16,7 @@ from pairstream_client.settings import (
     topic_name,
 )
 from schemas import clients
-from schemas.settings import KafkaSettings, convert
+from schemas.settings import SECRETS, KafkaSettings, convert
 from schemas.topics import RUN_EVENTS
 
 
@@ -41,6 +41,11 @@ def test_variables_mean_what_they_mean_to_the_service() -> None:
         "sasl_mechanism": "PLAIN",
         "sasl_username": "agent",
         "sasl_password": "secret",
+        "sasl_oauthbearer_token_endpoint_url": "https://id.example/token",
+        "sasl_oauthbearer_client_id": "agent",
+        "sasl_oauthbearer_client_secret": "secret as well",
+        "sasl_oauthbearer_scope": "kafka",
+        "https_ca_location": "id.pem",
         "ssl_ca_location": "ca.pem",
         "ssl_certificate_location": "agent.pem",
         "ssl_key_location": "agent.key",
@@ -53,6 +58,30 @@ def test_variables_mean_what_they_mean_to_the_service() -> None:
     by_values = dict(service.items() - unset.items())
     assert len(by_values) == len(values)
     assert config | by_values == config
+
+
+def test_tokens_are_asked_for_as_the_service_asks() -> None:
+    method = "sasl.oauthbearer.method"
+    by_token = {"PAIRSTREAM_SASL_MECHANISM": "OAUTHBEARER"}
+
+    service = clients.connection(KafkaSettings(sasl_mechanism="OAUTHBEARER"))
+    assert _config(by_token)[method] == service[method] == "oidc"
+    assert method not in _config({"PAIRSTREAM_SASL_MECHANISM": "PLAIN"})
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS & set(PROPERTIES)))
+def test_a_secret_may_be_in_a_file(tmp_path: Path, name: str) -> None:
+    variable = ENVIRONMENT_PREFIX + name.upper()
+    file = tmp_path / "secret"
+    file.write_text("one two\n")
+    by_file = {f"{variable}_FILE": str(file)}
+
+    assert _config(by_file)[PROPERTIES[name]] == "one two"
+    with pytest.raises(ValueError, match=f"{variable}_FILE are both set"):
+        _config({**by_file, variable: "three"})
+    file.unlink()
+    with pytest.raises(ValueError, match=f"{variable}_FILE: .* cannot be read"):
+        _config(by_file)
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,19 @@
-"""`pairstream topics apply` and `pairstream topics migrate`."""
+"""`pairstream topics apply`, `pairstream topics acls` and `pairstream topics migrate`."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from pairstream.settings_loader import load, settings_options
+from schemas.acls import Role
 from schemas.errors import PairstreamError
 from schemas.settings import KafkaSettings, TopicSettings
 
 
 @click.group("topics")
 def command() -> None:
-    """Create the topics, or copy events to topics with other partitions."""
+    """Create the topics, say who must be allowed what, or copy events to other partitions."""
 
 
 @command.command("apply")
@@ -43,6 +44,61 @@ def apply(config_file: Path | None, wait: float, **flags: Any) -> None:
             f"{differing} topics differ and were left alone: alter settings with kafka-configs.sh; "
             "partitions cannot be changed under runs (use a new PAIRSTREAM_TOPIC_PREFIX)"
         )
+
+
+@command.command("acls")
+@click.option("--principal-prefix", default="User:pairstream-", metavar="PREFIX",
+              show_default=True, help="Put before each role for its principal.")  # fmt: skip
+@click.option("--role", "roles", type=click.Choice(get_args(Role)), multiple=True,
+              help="Only this role; repeatable.")  # fmt: skip
+@click.option("--apply", "applies", is_flag=True, help="Make them, instead of printing them.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list: principal, resource, name, "
+              "operation.")  # fmt: skip
+@settings_options(KafkaSettings)
+def acls(
+    config_file: Path | None,
+    principal_prefix: str,
+    roles: tuple[Role, ...],
+    applies: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Print the ACLs that each process needs, the least, as lines of kafka-acls.sh.
+
+    The roles: agent (the client library, ingest), worker, trainer, reader (status, explain,
+    verify, replay, dlt list) and admin (topics apply, dlt replay, models promote). Worker and
+    trainer refuse to start without theirs. With --apply they are made, by a super user; what is
+    there already stays, and nothing is ever removed.
+
+    \b
+    Examples:
+      pairstream topics acls --role worker --principal-prefix User:cleaners-
+      pairstream topics acls --apply
+    """
+    from pairstream.cluster import Cluster
+    from pairstream.permissions import apply_rules, script
+    from pairstream.terminal import as_json_text
+    from schemas.acls import rules
+    from schemas.topics import Names
+
+    settings = load(KafkaSettings, config_file, flags)
+    names = Names(settings.topic_prefix)
+    made = [
+        rule
+        for role in roles or get_args(Role)
+        for rule in rules(role, principal_prefix + role, names)
+    ]
+    if applies:
+        cluster = Cluster(settings)
+        cluster.partitions()
+        apply_rules(cluster, made)
+    if as_json:
+        click.echo(as_json_text(made))
+    elif applies:
+        for rule in made:
+            click.echo(f"{rule.principal} may {rule.operation} {rule.resource} {rule.name}")
+    else:
+        click.echo("\n".join(script(made, settings.bootstrap_servers)))
 
 
 @command.command("migrate")

@@ -30,6 +30,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     """
     from pairstream.cluster import Cluster
     from pairstream.logs import set_up_logs
+    from pairstream.permissions import check_permissions
     from schemas.memory import keep_small
     from schemas.topics import PAIRS, TRAININGS, Names
     from trainer.base_model import resolve_base_model
@@ -50,6 +51,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     names = Names(settings.topic_prefix)
     cluster = Cluster(settings)
     cluster.require(names.topic(PAIRS), names.topic(TRAININGS), names.dead_letters(PAIRS))
+    check_permissions(cluster, settings, "trainer")
     [source] = cluster.describe(names.topic(PAIRS))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -29,6 +29,7 @@ def command(config_file: Path | None, *, rebuild: bool, **flags: Any) -> None:
     """
     from pairstream.cluster import Cluster, describe_worker_source, worker_partitions
     from pairstream.logs import set_up_logs
+    from pairstream.permissions import check_permissions
     from pairstream.terminal import show_progress
     from schemas.memory import keep_small
     from schemas.topics import (
@@ -52,6 +53,7 @@ def command(config_file: Path | None, *, rebuild: bool, **flags: Any) -> None:
     ]
     cluster = Cluster(settings)
     partitions = worker_partitions(cluster, names, required)
+    check_permissions(cluster, settings, "worker")
     if rebuild:
         from pairstream.state_rebuild import rebuild_state
 

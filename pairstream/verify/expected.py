@@ -1,18 +1,21 @@
 """The contract's section 4, written a second time from its text alone: dictionaries and loops.
 
 Takes events as decoded JSON in the order of arrival, gives rows as JSON. Shares no code with the
-worker, so that a mistake in one is not a mistake in both; clear rather than fast. `verify` and the
-tests hold the worker against it.
+worker (but for what redacts texts), so that a mistake in one is not a mistake in both; clear rather
+than fast. `verify` and the tests hold the worker against it.
 """
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from schemas.settings import RUN_MAX_BYTES
 from schemas.topics import MAX_ROW_BYTES
+from streams.redaction_program import NotRedacted
 
 Json = dict[str, Any]
+Redact = Callable[[list[str]], list[str]]
 
 # A text and the attempt that proved it.
 Side = tuple[str, Json]
@@ -27,9 +30,15 @@ def settle(
     settled_by: str,
     extended: bool,
     run_max_bytes: int = RUN_MAX_BYTES,
+    redact: Redact | None = None,
 ) -> Json:
-    """The rows of one run: `outcome`, `scored_rows`, `pairs` (those to be garbled included)."""
+    """The rows of one run: `outcome`, `scored_rows`, `pairs` (those to be garbled included).
+
+    What is to be taken out of texts is no rule of the contract's but the operator's setting, so
+    `redact` is the worker's own; where it is applied, and what follows, is written again here.
+    """
     run = _collect(run_id, events)
+    is_redacted = settled_by == "limit" or redact is None or _redact(run, redact)
     scored_rows = _scored_rows(run)
     reason = _reason(run)
     pairs = [] if reason else _pairs(run, extended=extended)
@@ -37,6 +46,8 @@ def settle(
         reason = "no_shared_prompt"
     if settled_by == "limit" or _is_too_much([*scored_rows, *pairs], run_max_bytes):
         reason, scored_rows, pairs = "too_large", [], []
+    if not is_redacted:
+        reason, scored_rows, pairs = "not_redacted", [], []
     attempts = run["all_attempts"]
     outcome = {
         "run_id": run["run_id"],
@@ -94,6 +105,28 @@ def _collect(run_id: str, events: list[Json]) -> Json:
         "all_attempts": list(attempts.values()),
         "who": {name: start.get(name) for name in ("agent_id", "task_id", "policy_id")},
     }
+
+
+def _redact(run: Json, redact: Redact) -> bool:
+    """Put other texts into the strategies that were proposed; false where there are none to put."""
+    known = [strategy for strategy in run["strategies"] if strategy["text"] is not None]
+    texts: list[str] = []
+    for strategy in known:
+        texts += [strategy["text"], *(m["content"] for m in strategy["full"] or [])]
+        texts += [*(strategy["getters"] or []), *(a["code"] for a in strategy["attempts"])]
+    texts = list(dict.fromkeys(texts))
+    try:
+        instead = dict(zip(texts, redact(texts) if texts else [], strict=True))
+    except NotRedacted:
+        return False
+    for strategy in known:
+        strategy["text"] = instead[strategy["text"]]
+        if strategy["full"] is not None:
+            strategy["full"] = [{**m, "content": instead[m["content"]]} for m in strategy["full"]]
+        if strategy["getters"] is not None:
+            strategy["getters"] = [instead[text] for text in strategy["getters"]]
+        strategy["attempts"] = [{**a, "code": instead[a["code"]]} for a in strategy["attempts"]]
+    return True
 
 
 def _own(plan: Json, start: Json, name: str) -> Any:

@@ -20,6 +20,7 @@ from schemas.settings import PairingSettings
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, RUN_OUTCOMES, SCORED_ROWS
 from streams.garbling import ResponseKind, corrupt
 from streams.high_temperature import HIGH_TEMPERATURE, distance
+from streams.redaction import open_redactor
 
 # What is garbled, by the rule.
 RESPONSES: dict[str, ResponseKind] = {"first_time_strategy": "strategy", "first_time_code": "code"}
@@ -45,6 +46,7 @@ class Flow:
         self._scope = scope
         self._letters = letters
         self._rules = rules
+        self._redact = open_redactor(rules)
         self._ends: dict[str, int] = {}
         self._outcomes, self._scored_rows, self._requests, self._pairs = (
             RowComparison(check, noun, horizon_ms=horizons.get(topic.name))
@@ -92,6 +94,7 @@ class Flow:
             settled_by=run.settled_by,
             extended=self._rules.pairing_extended,
             run_max_bytes=self._rules.run_max_bytes,
+            redact=self._redact,
         )
 
         def expected(row: Json, *, must: bool = must) -> Expected:

@@ -250,6 +250,48 @@ def test_secrets_come_from_file_or_environment(
     assert (settings.sasl_password, settings.ssl_key_password) == ("one", "two")
 
 
+SECRET_VARIABLES = sorted(f"PAIRSTREAM_{name.upper()}" for name in SECRETS - {"garbler_api_key"})
+
+
+@pytest.mark.parametrize("variable", SECRET_VARIABLES)
+def test_a_secret_may_be_in_a_file_that_a_variable_or_a_setting_names(
+    write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    name = variable.removeprefix("PAIRSTREAM_").lower()
+    secret = tmp_path / "secret"
+    secret.write_text("one two\n")
+    by_setting = write(f'{name.replace("_", "-")}-file = "{secret}"')
+
+    assert getattr(load(WorkerSettings, by_setting, {}), name) == "one two"
+    monkeypatch.setenv(f"{variable}_FILE", str(secret))
+    assert getattr(load(WorkerSettings, write(f'{name.replace("_", "-")} = "x"'), {}), name) == (
+        "one two"
+    )
+    monkeypatch.setenv(variable, "three")
+    with pytest.raises(InvalidSettings, match=f"{variable}_FILE are both set"):
+        load(WorkerSettings, None, {})
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"])
+def test_a_secrets_file_that_cannot_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    monkeypatch.setenv("PAIRSTREAM_SASL_PASSWORD_FILE", str(tmp_path / "secret"))
+
+    with pytest.raises(InvalidSettings, match=r"PAIRSTREAM_SASL_PASSWORD_FILE: .*secret cannot"):
+        load(WorkerSettings, None, {})
+
+
+def test_text_of_settings_shows_no_secret() -> None:
+    settings = WorkerSettings(sasl_username="worker", **dict.fromkeys(SECRETS, "4711"))
+
+    assert "sasl_username='worker'" in repr(settings)
+    assert "sasl_password=***" in repr(settings)
+    assert "4711" not in repr(settings)
+
+
 @pytest.mark.parametrize("cls", [TopicSettings, WorkerSettings, TrainerSettings])
 def test_every_setting_but_the_secrets_has_a_flag(cls: type[msgspec.Struct]) -> None:
     @click.command()

@@ -13,7 +13,8 @@ from schemas.errors import InvalidRecord
 from schemas.events import parse_event
 from schemas.rows import SettledBy
 from schemas.settings import RUN_MAX_BYTES
-from streams.pairing import Settlement, settle
+from streams.pairing import Redact, Settlement, settle
+from streams.redaction_program import NotRedacted
 from streams.runs import AgentEvent, Run
 
 JsonEvent = dict[str, Any]
@@ -29,11 +30,26 @@ class Rules(TypedDict):
 
     extended: bool
     run_max_bytes: int
+    redact: Redact | None
+
+
+def _less(texts: list[str]) -> list[str]:
+    """Makes texts that differ equal, and prompts too."""
+    return [text.translate({ord(character): "*" for character in "0123ab"}) for text in texts]
+
+
+def _fails_at_times(texts: list[str]) -> list[str]:
+    if sum(map(len, texts)) % 5 == 0:
+        raise NotRedacted("a multiple of five")
+    return texts
 
 
 # Limits of a few events, of most of a run, and none that matters.
 RULES = st.builds(
-    Rules, extended=st.booleans(), run_max_bytes=st.sampled_from([3_000, 9_000, RUN_MAX_BYTES])
+    Rules,
+    extended=st.booleans(),
+    run_max_bytes=st.sampled_from([3_000, 9_000, RUN_MAX_BYTES]),
+    redact=st.sampled_from([None, None, _less, _fails_at_times]),
 )
 
 TIME = "2026-11-23T10:00:00Z"

@@ -1,0 +1,79 @@
+"""Takes secrets and personal data out of texts, before rows are made of them.
+
+The patterns are a pure function of the text. A program of the operator's, where one is set, must be
+one too: replay and `verify` ask it again.
+"""
+
+import functools
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+
+from schemas.errors import InvalidSettings
+from schemas.settings import PairingSettings
+from streams.redaction_patterns import COMPILED, PATTERNS, Pattern
+from streams.redaction_program import RedactionProgram
+
+PROGRAM = "by_program"
+
+
+class Redactor:
+    """Redacts the texts of one run at a time.
+
+    Attributes:
+        counts: of what was taken out, by kind; of texts that the program changed.
+    """
+
+    def __init__(self, patterns: Sequence[Pattern], program: RedactionProgram | None) -> None:
+        self._patterns = patterns
+        self._program = program
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, texts: list[str]) -> list[str]:
+        """As many texts, in this order. Raises: NotRedacted, when the program fails."""
+        redacted = [redact(text, self._patterns, self.counts) for text in texts]
+        if self._program is None:
+            return redacted
+        answers = self._program.ask(redacted)
+        self.counts[PROGRAM] += sum(map(str.__ne__, redacted, answers))
+        return answers
+
+
+def redact(text: str, patterns: Sequence[Pattern], counts: Counter[str]) -> str:
+    """The text with `[REDACTED:kind]` for what the patterns find; `counts` are added to.
+
+    Guarantee: time linear in the text; to redact again changes nothing.
+    """
+    for pattern in patterns:
+        if any(hint in text for hint in pattern.hints):
+            text = COMPILED[pattern.kind].sub(functools.partial(_replace, pattern, counts), text)
+    return text
+
+
+def _replace(pattern: Pattern, counts: Counter[str], match: re.Match[str]) -> str:
+    secret = "secret" if "secret" in match.re.groupindex else 0
+    if not pattern.is_one(match[secret]):
+        return match[0]
+    counts[pattern.kind] += 1
+    start, end = (place - match.start() for place in match.span(secret))
+    return f"{match[0][:start]}[REDACTED:{pattern.kind}]{match[0][end:]}"
+
+
+def open_redactor(settings: PairingSettings) -> Redactor | None:
+    """None where nothing is to be redacted; a process has one for equal settings.
+
+    Raises: InvalidSettings when there is no such program.
+    """
+    return _redactor(settings.redact, settings.redact_command)
+
+
+@functools.cache
+def _redactor(groups: str, command: str) -> Redactor | None:
+    wanted = tuple(pattern for pattern in PATTERNS if pattern.group in groups.split(","))
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise InvalidSettings(f"PAIRSTREAM_REDACT_COMMAND: {error}") from error
+    program = RedactionProgram(words) if words else None
+    return Redactor(wanted, program) if wanted or program else None

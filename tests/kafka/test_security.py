@@ -1,0 +1,330 @@
+"""Kafka with TLS, passwords, tokens, certificates and ACLs: who proves itself gets just its own."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import orjson
+import pytest
+from confluent_kafka.admin import AclBindingFilter, AdminClient
+
+from pairstream.cluster import Cluster, apply_topics
+from pairstream.permissions import apply_rules, binding, check_permissions
+from pairstream_client import Publisher, RunRecorder
+from schemas import clients
+from schemas.acls import ROLES, Role, Rule, rules
+from schemas.errors import InvalidSettings, PairstreamError
+from schemas.settings import ENVIRONMENT_PREFIX, KafkaSettings, convert
+from schemas.topics import RUN_EVENTS
+from tests.apache_kafka import ApacheKafka
+from tests.conftest import Pairstream
+from tests.kafka.services import Deployment
+from tests.kafka.test_worker import await_settled, runs
+from tests.secure_kafka import KEY_PASSWORD, USERS, SecureKafka, password_of
+
+pytestmark = pytest.mark.kafka
+
+SECONDS = 30.0
+CLOSE_SECONDS = 60.0
+PROMPTS = {
+    name: [{"role": "user", "content": name}]
+    for name in ("system_plist", "basic_env_plist", "special_egc_req_plist", "strat_code_req_plist")
+}
+
+WAYS: dict[str, Callable[[SecureKafka, str], dict[str, str]]] = {
+    "PLAIN": lambda kafka, user: kafka.by_password(user),
+    "SCRAM-SHA-256": lambda kafka, user: kafka.by_password(user, "SCRAM-SHA-256"),
+    "SCRAM-SHA-512": lambda kafka, user: kafka.by_password(user, "SCRAM-SHA-512"),
+    "OAUTHBEARER": lambda kafka, user: kafka.by_token(user),
+    "certificate": lambda kafka, user: kafka.by_certificate(user),
+}
+ROLE_NAMES: tuple[Role, ...] = ("agent", "worker", "trainer", "reader")
+
+
+@pytest.fixture(scope="module")
+def kafka(
+    apache_kafka: ApacheKafka, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SecureKafka]:
+    folder = tmp_path_factory.mktemp("secure-kafka")
+    with SecureKafka(apache_kafka.home, folder) as node, node.tokens:
+        node.add_scram_users()
+        yield node
+
+
+@pytest.fixture
+def deployment(kafka: SecureKafka, prefix: str, tmp_path: Path) -> Deployment:
+    """Its own settings pass everywhere; `as_user` puts a principal's into its environment."""
+    made = Deployment(kafka.bootstrap_servers, prefix, tmp_path)
+    cluster = Cluster(made.settings)
+    list(apply_topics(cluster, made.settings))
+    for role in ROLE_NAMES:
+        apply_rules(cluster, rules(role, f"User:{role}", made.names))
+        # A broker takes them over a moment after it has answered.
+        settings = settings_of(made, kafka.by_password(role))
+        theirs = Cluster(settings)
+        _await(lambda: complaint(theirs, settings, role) == "")  # noqa: B023 - at once
+    return made
+
+
+def complaint(cluster: Cluster, settings: KafkaSettings, role: Role) -> str:
+    """What a process of the role says at its start."""
+    try:
+        check_permissions(cluster, settings, role)
+    except PairstreamError as error:
+        return str(error)
+    return ""
+
+
+def as_user(deployment: Deployment, of_user: dict[str, str]) -> None:
+    deployment.environment.update(of_user)
+
+
+def settings_of(deployment: Deployment, variables: dict[str, str]) -> KafkaSettings:
+    values = {
+        name.removeprefix(ENVIRONMENT_PREFIX).lower(): value
+        for name, value in {**deployment.environment, **variables}.items()
+    }
+    return convert({n: v for n, v in values.items() if n in KafkaSettings.__struct_fields__},
+                   KafkaSettings)  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_agent_and_worker_prove_who_they_are(
+    deployment: Deployment, kafka: SecureKafka, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _record_a_run(deployment, WAYS[way](kafka, "agent"), monkeypatch)
+
+    as_user(deployment, WAYS[way](kafka, "worker"))
+    with deployment.running("worker", log_level="DEBUG") as worker:
+        await_settled(deployment, worker, 1)
+        assert worker.stop() == 0, worker.log
+    _check_no_secret(worker.log)
+
+
+def _record_a_run(
+    deployment: Deployment, agent: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**deployment.environment, **agent}.items():
+        monkeypatch.setenv(name, value)
+    publisher = Publisher()
+    with RunRecorder(PROMPTS, run_id="recorded", agent_id="a-1", publisher=publisher) as run:
+        strategy = run.propose("Empty the cache.")
+        strategy.attempt("fail()", compiled=True, ran=False)
+        strategy.attempt("free()", compiled=True, ran=True, score=1.0)
+    assert publisher.close(CLOSE_SECONDS) == 0
+    assert publisher.stats.acknowledged == 5
+    for name in agent:
+        monkeypatch.delenv(name)
+
+
+def _check_no_secret(text: str) -> None:
+    assert text
+    for secret in (KEY_PASSWORD, *map(password_of, USERS)):
+        assert secret not in text
+
+
+def test_the_main_job_needs_no_more_than_the_acls_say(
+    deployment: Deployment,
+    kafka: SecureKafka,
+    pairstream: Pairstream,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Secrets come from files, as orchestrators mount them."""
+
+    def by_file(user: str) -> dict[str, str]:
+        variables = kafka.by_password(user, "SCRAM-SHA-512")
+        file = tmp_path / f"{user}.secret"
+        file.write_text(variables.pop("PAIRSTREAM_SASL_PASSWORD") + "\n")
+        return {**variables, "PAIRSTREAM_SASL_PASSWORD_FILE": str(file)}
+
+    _record_a_run(deployment, by_file("agent"), monkeypatch)
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(b"".join(value + b"\n" for _, value in runs(0, 5) if value))
+    pairstream("ingest", events, env={**deployment.environment, **by_file("agent")})
+
+    as_user(deployment, by_file("worker"))
+    with deployment.running("worker") as worker:
+        await_settled(deployment, worker, 6)
+        worker.wait_until(lambda: deployment.lag() == 0, "the end of the lag")
+        assert worker.stop() == 0, worker.log
+    as_user(deployment, by_file("trainer"))
+    with deployment.running("trainer", "--once", launcher="none", trigger_pairs="6") as trainer:
+        assert trainer.await_end() == 0, trainer.log
+    assert len(deployment.pairs_in_datasets()) == 6
+
+    reader = {**deployment.environment, **by_file("reader")}
+    status = orjson.loads(pairstream("status", "--json", env=reader).stdout)
+    assert status["cluster"]["pairs"]["read"] == 6
+    assert status["cluster"]["trainer"]["lag"] == 0
+    assert "paired" in pairstream("explain", "recorded", env=reader).stdout
+    assert "verify" not in pairstream("verify", env=reader).stderr
+    assert "no dead letters" in pairstream("dlt", "list", env=reader).stdout.lower()
+    pairstream("replay", "--from", "events", "--out", "again", env=reader)
+    for log in (worker.log, trainer.log):
+        _check_no_secret(log)
+
+
+COMMANDS: list[list[str]] = [
+    ["topics", "apply"],
+    ["topics", "migrate", "--from-prefix", "old."],
+    ["topics", "acls", "--apply"],
+    ["ingest", "events.jsonl"],
+    ["worker"],
+    ["worker", "--rebuild"],
+    ["trainer", "--launcher", "none"],
+    ["status"],
+    ["explain", "r-1"],
+    ["verify"],
+    ["replay", "--from", "pairs", "--out", "out"],
+    ["dlt", "list"],
+    ["dlt", "replay"],
+]
+
+
+def test_every_command_says_a_wrong_password_in_one_line(
+    deployment: Deployment, kafka: SecureKafka, pairstream: Pairstream, tmp_path: Path
+) -> None:
+    (tmp_path / "events.jsonl").write_bytes(b"")
+    wrong = {
+        **deployment.environment,
+        **kafka.by_password("worker", "SCRAM-SHA-512"),
+        "PAIRSTREAM_SASL_PASSWORD": "not-this-one",
+    }
+
+    with ThreadPoolExecutor(4) as pool:
+        ends = list(
+            pool.map(lambda c: pairstream(*c, env=wrong, check=False, timeout=90), COMMANDS)
+        )
+
+    for command, end in zip(COMMANDS, ends, strict=True):
+        assert end.returncode == 1, command
+        [line] = end.stderr.splitlines()
+        assert line.startswith("pairstream: the broker refused us: "), command
+        assert "PAIRSTREAM_SASL_PASSWORD" in line
+        assert "not-this-one" not in line
+
+
+WRONG: dict[str, tuple[str, dict[str, str], type[PairstreamError], str]] = {
+    "no such user": (
+        "PLAIN", {"PAIRSTREAM_SASL_USERNAME": "nobody"}, PairstreamError, "SASL_USERNAME",
+    ),
+    "a wrong client secret": (
+        "OAUTHBEARER",
+        {"PAIRSTREAM_SASL_OAUTHBEARER_CLIENT_SECRET": "wrong"}, PairstreamError, "CLIENT_SECRET",
+    ),
+    "a token endpoint that does not answer": (
+        "OAUTHBEARER",
+        {"PAIRSTREAM_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": "http://127.0.0.1:1/token"},
+        PairstreamError, "TOKEN_ENDPOINT_URL",
+    ),
+    "no client secret": (
+        "OAUTHBEARER",
+        {"PAIRSTREAM_SASL_OAUTHBEARER_CLIENT_SECRET": ""}, InvalidSettings, "client.secret",
+    ),
+    "a certificate of somebody else's": (
+        "PLAIN", {"PAIRSTREAM_SSL_CA_LOCATION": ""}, PairstreamError, "SSL_CA_LOCATION",
+    ),
+    "a file of certificates that is not there": (
+        "PLAIN", {"PAIRSTREAM_SSL_CA_LOCATION": "/not/there"}, InvalidSettings, "/not/there",
+    ),
+    "a wrong password of the key": (
+        "certificate", {"PAIRSTREAM_SSL_KEY_PASSWORD": "wrong"}, InvalidSettings, "PAIRSTREAM_SSL",
+    ),
+    "no certificate of ours": (
+        "certificate",
+        {"PAIRSTREAM_SSL_CERTIFICATE_LOCATION": "", "PAIRSTREAM_SSL_KEY_LOCATION": ""},
+        PairstreamError, "SSL_CERTIFICATE_LOCATION",
+    ),
+    "another protocol": (
+        "PLAIN",
+        {"PAIRSTREAM_SECURITY_PROTOCOL": "PLAINTEXT"}, PairstreamError, "SECURITY_PROTOCOL",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_named(deployment: Deployment, kafka: SecureKafka, case: str) -> None:
+    way, changes, kind, named = WRONG[case]
+    given = {**WAYS[way](kafka, "worker"), **changes}
+    settings = settings_of(deployment, {name: value for name, value in given.items() if value})
+
+    with pytest.raises(kind, match=named):
+        Cluster(settings).partitions(wait_seconds=3)
+
+
+def _forbid(deployment: Deployment, rule: Rule) -> None:
+    made = binding(rule)
+    wanted = AclBindingFilter(
+        made.restype, made.name, made.resource_pattern_type, made.principal, made.host,
+        made.operation, made.permission_type,
+    )  # fmt: skip
+    admin = AdminClient(clients.connection(deployment.settings))
+    [gone] = admin.delete_acls([wanted]).values()
+    assert len(gone.result()) == 1
+
+
+def _await(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("role", ["worker", "trainer"])
+def test_without_any_of_its_acls_a_process_says_which_one_is_missing(
+    deployment: Deployment, kafka: SecureKafka, role: Role
+) -> None:
+    settings = settings_of(deployment, kafka.by_password(role))
+    cluster = Cluster(settings)
+    needed = rules(role, f"User:{role}", deployment.names)
+    assert len(needed) == sum(len(need.operations) for need in ROLES[role])
+
+    def told() -> str:
+        return complaint(cluster, settings, role)
+
+    for rule in needed:
+        _forbid(deployment, rule)
+        _await(lambda: told() != "")
+        assert f": {rule.operation} on {rule.resource} {rule.name}; " in told()
+        apply_rules(Cluster(deployment.settings), [rule])
+        _await(lambda: told() == "")
+
+
+@pytest.mark.parametrize("role", ["worker", "trainer"])
+def test_a_process_without_an_acl_ends_at_once(
+    deployment: Deployment, kafka: SecureKafka, pairstream: Pairstream, role: Role
+) -> None:
+    settings = settings_of(deployment, kafka.by_password(role))
+    _forbid(deployment, rules(role, f"User:{role}", deployment.names)[0])
+    _await(lambda: complaint(Cluster(settings), settings, role) != "")
+
+    end = pairstream(
+        role, env={**deployment.environment, **kafka.by_password(role),
+                   "PAIRSTREAM_LAUNCHER": "none"}, check=False
+    )  # fmt: skip
+
+    assert end.returncode == 1
+    [line] = end.stderr.splitlines()
+    assert line.startswith("pairstream: the brokers do not ")
+    assert "`pairstream topics acls" in line
+
+
+def test_an_agent_without_its_acl_is_told(
+    deployment: Deployment, kafka: SecureKafka, pairstream: Pairstream, tmp_path: Path
+) -> None:
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(b"".join(value + b"\n" for _, value in runs(0, 1) if value))
+    [rule] = rules("agent", "User:agent", deployment.names)
+    _forbid(deployment, rule)
+    settings = settings_of(deployment, kafka.by_password("agent"))
+    _await(lambda: complaint(Cluster(settings), settings, "agent") != "")
+
+    end = pairstream(
+        "ingest", events, env={**deployment.environment, **kafka.by_password("agent")}, check=False
+    )
+
+    assert end.returncode == 1
+    assert deployment.names.topic(RUN_EVENTS) in end.stderr
+    assert "pairstream topics acls" in end.stderr
