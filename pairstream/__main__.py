@@ -27,6 +27,7 @@ COMMANDS = {
     "dlt": "Show and re-send dead letters.",
     "spool": "Show and send what agents that ended have left.",
     "explain": "Why a run gave the rows that it gave.",
+    "forget": "Say where runs stand, and let nothing new learn from them.",
     "verify": "Check that nothing is lost and nothing stands twice.",
     "schema": "Print the JSON Schemas or the AsyncAPI document.",
 }

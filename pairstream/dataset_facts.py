@@ -20,6 +20,7 @@ from trainer.datasets import (
     read_manifest,
     verify_dataset,
 )
+from trainer.forgotten import MarkedRun, read_mark
 from trainer.layout import DataDir
 
 PROGRESS_EVERY = 100_000
@@ -48,12 +49,16 @@ class DatasetEntry(Struct, frozen=True, kw_only=True):
 
 
 class DatasetDetails(Struct, frozen=True, kw_only=True):
-    """One dataset; `composition` is counted from its files where the manifest has none."""
+    """One dataset; `composition` is counted from its files where the manifest has none.
+
+    `forgotten`: the runs in it that people want gone.
+    """
 
     folder: str
     manifest: DatasetManifest
     composition: Composition
     trainings: list[TrainingFacts]
+    forgotten: list[MarkedRun]
 
 
 def list_datasets(data: DataDir) -> list[DatasetEntry]:
@@ -105,12 +110,14 @@ def find_dataset(data: DataDir, name: str) -> Path:
 def describe_dataset(data: DataDir, folder: Path, progress: Progress) -> DatasetDetails:
     """Raises: PairstreamError when it is not what its manifest says."""
     manifest = verify_dataset(folder)
+    mark = read_mark(folder)
     is_ours = folder.absolute().parent == data.datasets.absolute()
     return DatasetDetails(
         folder=str(folder),
         manifest=manifest,
         composition=manifest.composition or composition_of(read_rows(folder, manifest, progress)),
         trainings=[t for t in read_trainings(data) if is_ours and t.dataset == manifest.name],
+        forgotten=mark.runs if mark else [],
     )
 
 

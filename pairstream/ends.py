@@ -23,7 +23,7 @@ FETCH_WAIT_MS = 10
 
 def bounded_consumer(settings: KafkaSettings, *, group: str | None = None) -> Consumer:
     """For reads that end where the topic ends now; it never joins its group."""
-    name = group or Names(settings.topic_prefix).trainer_group + "-reader"
+    name = group or Names(settings.topic_prefix).reader_group
     config = clients.reader(settings, group=name)
     return Consumer(config | {"log_level": 0, "fetch.wait.max.ms": FETCH_WAIT_MS})
 

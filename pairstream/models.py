@@ -14,6 +14,7 @@ from msgspec import Struct
 from schemas.errors import PairstreamError
 from trainer.archive import checksum_file
 from trainer.datasets import DatasetManifest, read_manifest
+from trainer.forgotten import MarkedRun, read_marks
 from trainer.gate import FIGURES
 from trainer.latest import LATEST, Change, read_history, read_latest
 from trainer.layout import MANIFEST, DataDir
@@ -25,6 +26,8 @@ from trainer.verdict import Verdict
 class ModelFacts(Struct, frozen=True, kw_only=True):
     """One model. `pairs` were trained on; `gate` is null where it was never judged; `figures` are
     those of the candidate on the held-out pairs; `archive` is null until it is complete.
+    `learnt_from_forgotten`: it, or one that it goes on from, was trained on runs that were
+    forgotten since.
     """
 
     training_id: str
@@ -35,6 +38,7 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     figures: dict[str, Any] | None
     archive: str | None
     is_latest: bool
+    learnt_from_forgotten: bool
 
 
 class Shelf(Struct, frozen=True):
@@ -49,7 +53,8 @@ class Model(Struct, frozen=True, kw_only=True):
     """All that is known of one model; the keys of `models show --json`.
 
     `history` holds the changes that made it `latest` or took its place; `dataset` is null where
-    it lies elsewhere.
+    it lies elsewhere. `forgotten`: by dataset that it, or one that it goes on from, was trained
+    on, the runs that were forgotten since.
     """
 
     is_latest: bool
@@ -57,6 +62,7 @@ class Model(Struct, frozen=True, kw_only=True):
     manifest: TrainingManifest
     dataset: DatasetManifest | None
     history: list[Change]
+    forgotten: dict[str, list[MarkedRun]]
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -81,6 +87,7 @@ def model_ids(data: DataDir) -> list[str]:
 def read_shelf(data: DataDir) -> Shelf:
     """Raises: PairstreamError that names the file which is damaged."""
     latest = read_latest(data.models)
+    marks, learnt = read_marks(data), learnt_from(data)
     models = [
         ModelFacts(
             training_id=manifest.training_id,
@@ -91,6 +98,7 @@ def read_shelf(data: DataDir) -> Shelf:
             figures=gate_figures(manifest).get("candidate"),
             archive=_archive(data, manifest.training_id),
             is_latest=manifest.training_id == latest,
+            learnt_from_forgotten=not learnt[manifest.training_id].isdisjoint(marks),
         )
         for manifest in _models(data)
     ]
@@ -108,7 +116,21 @@ def read_model(data: DataDir, training_id: str) -> Model:
         manifest=manifest,
         dataset=_dataset(data, manifest.dataset),
         history=[c for c in read_history(data.models) if name in (c.training_id, c.before)],
+        forgotten={
+            dataset: mark.runs
+            for dataset, mark in read_marks(data).items()
+            if dataset in learnt_from(data)[name]
+        },
     )
+
+
+def learnt_from(data: DataDir) -> dict[str, set[str]]:
+    """Of each model the datasets that it, or one that it goes on from, was trained on."""
+    found: dict[str, set[str]] = {}
+    for manifest in _models(data):
+        earlier = manifest.previous.training_id if manifest.previous else None
+        found[manifest.training_id] = {manifest.dataset} | found.get(earlier or "", set())
+    return found
 
 
 def resolve(data: DataDir, training_id: str) -> str:

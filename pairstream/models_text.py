@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from pairstream.dataset_text import marked_line
 from pairstream.models import Comparison, Model, ModelFacts, Shelf
 from pairstream.terminal import aligned, counted, printable, shortened, shown_time
 from trainer.latest import Change
@@ -29,6 +30,9 @@ def shelf_lines(shelf: Shelf) -> Iterator[str]:
     head = ["", "model", "trained", "dataset", "pairs", "gate", *SHOWN]
     yield from aligned([head, *(_row(model) for model in shelf.models)])
     yield from _latest_lines(shelf)
+    marked = [model.training_id for model in shelf.models if model.learnt_from_forgotten]
+    if marked:
+        yield f"learnt from runs that were forgotten since: {', '.join(marked)}"
 
 
 def _row(model: ModelFacts) -> list[str]:
@@ -82,6 +86,10 @@ def model_lines(model: Model) -> Iterator[str]:
     yield from (f"  {digest}  {printable(name)}" for name, digest in manifest.files.items())
     yield "changes of latest" if model.history else "never was latest"
     yield from (f"  {change_line(change)}" for change in model.history)
+    if model.forgotten:
+        yield "learnt from runs that were forgotten since"
+    for dataset, runs in model.forgotten.items():
+        yield from (f"  {printable(dataset)}: {marked_line(run)}" for run in runs)
 
 
 def _dataset(model: Model) -> str:

@@ -1,6 +1,7 @@
 """In which dataset of a data directory a pair stands; reads little, however large they are."""
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ from trainer.datasets import (
     read_manifest,
     uncut,
 )
+from trainer.forgotten import forgotten_runs
 from trainer.layout import DataDir
 from trainer.left_out import LeftOut
 from trainer.segments import list_segments
@@ -51,6 +53,11 @@ class PairPlaces:
         waiting = uncut(list_segments(data.segments), newest)
         self._waiting = [data.segments / segment.path for segment in waiting]
         self._trainings = list(read_trainings(data))
+        self._forgotten = forgotten_runs(data)
+
+    def forgotten(self, run_id: str) -> datetime | None:
+        """Since when no new dataset takes the run's pairs."""
+        return self._forgotten.get(run_id)
 
     def dataset(self, pair_id: str) -> DatasetPlace | None:
         """The one dataset in which it stands."""

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+import orjson
+
 from pairstream.candidates import Candidates
 from pairstream.merge_part import Merging
 from pairstream.new_folder import folder_beside
@@ -45,6 +47,7 @@ class Wanted:
         kind: of scored rows, what becomes of them.
         since: leave out older records.
         like: only the candidates of a published dataset.
+        forgotten: runs of which no pair is taken.
     """
 
     origin: Origin
@@ -54,6 +57,7 @@ class Wanted:
     kind: DatasetKind = "pairs"
     since: datetime | None = None
     like: Candidates | None = None
+    forgotten: frozenset[str] = frozenset()
 
 
 def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
@@ -191,19 +195,25 @@ def _write(
 
 def _content(folder: Path, lines: MergedLines, wanted: Wanted) -> Content:
     if wanted.kind == "pairs":
-        return _merge(folder, lines, wanted.cut)
+        return _merge(folder, lines, wanted)
     write = write_labelled if wanted.kind == "kto" else write_groups
-    return write(folder, lines, wanted.cut)
+    return write(folder, _remembered(lines, wanted.forgotten), wanted.cut)
 
 
-def _merge(folder: Path, lines: MergedLines, cut: CutSettings) -> Content:
+def _remembered(lines: Iterable[bytes], forgotten: frozenset[str]) -> Iterable[bytes]:
+    if not forgotten:
+        return lines
+    return (line for line in lines if orjson.loads(line)["run_id"] not in forgotten)
+
+
+def _merge(folder: Path, lines: MergedLines, wanted: Wanted) -> Content:
     """By as many processes as there are ranges."""
-    left_out = choose(lines, cut)
+    left_out = choose(lines, wanted.cut, wanted.forgotten)
     works = [
         Merging(
             folder=str(folder.with_name(f"share-{number}")),
             sources=[str(source) for source in sources],
-            settings=cut,
+            settings=wanted.cut,
             left_out=left_out,
             dropped=frozenset(lines.dropped),
         )

@@ -62,14 +62,15 @@ class Story(Struct, frozen=True, kw_only=True):
     """What is known of a run; the keys of `explain --json` are the fields here.
 
     `fate` is what its events in the log make of it, `outcomes` what a worker has written.
-    `expires_at`: about when an open run is settled if it stays silent. `dead_letters`: those of
-    its records that are no event above. `unreadable`: rows under its key that are none. `models`:
-    those that its pairs are in.
+    `expires_at`: about when an open run is settled if it stays silent. `forgotten`: since when no
+    new dataset takes its pairs. `dead_letters`: those of its records that are no event above.
+    `unreadable`: rows under its key that are none. `models`: those that its pairs are in.
     """
 
     run_id: str
     fate: Fate
     expires_at: datetime | None
+    forgotten: datetime | None
     events: list[EventFacts]
     dead_letters: list[Letter]
     outcomes: list[Outcome]
@@ -108,6 +109,7 @@ def read_story(
         run_id=run_id,
         fate=fate,
         expires_at=expires_at,
+        forgotten=places.forgotten(run_id),
         events=events,
         dead_letters=letters,
         outcomes=list(outcomes.values()),

@@ -80,6 +80,8 @@ def _summary_lines(story: Story) -> Iterator[str]:
     if story.outcomes:
         state = story.outcomes[-1].outcome
     yield f"run {_shown_id(story.run_id)}: {state}"
+    if story.forgotten is not None:
+        yield f"  forgotten {shown_time(story.forgotten)}: no new dataset takes its pairs"
     for outcome in story.outcomes:
         yield f"  {_why(outcome, story)}"
         yield f"  {_figures(outcome)}"

@@ -56,6 +56,10 @@ def _trainer_group(names: Names) -> str:
     return names.trainer_group
 
 
+def _reader_group(names: Names) -> str:
+    return names.reader_group
+
+
 def _every(operations: tuple[Operation, ...], why: str) -> tuple[Need, ...]:
     everything = [*map(_topic, TOPICS), _changelog]
     return tuple(Need("topic", name, operations, why) for name in everything)
@@ -84,6 +88,7 @@ ROLES: dict[Role, tuple[Need, ...]] = {
         *_every(("READ",), "shows and verifies"),
         Need("group", _worker_group, ("DESCRIBE",), "shows lag and members"),
         Need("group", _trainer_group, ("DESCRIBE",), "shows lag"),
+        Need("group", _reader_group, ("DESCRIBE",), "reads; librdkafka asks for its coordinator"),
     ),
     "admin": (
         *_every(("CREATE", "DESCRIBE_CONFIGS", "READ"), "makes and compares topics"),
@@ -92,8 +97,9 @@ ROLES: dict[Role, tuple[Need, ...]] = {
             for topic in CONSUMED
         ),
         Need("topic", _topic(TRAININGS), ("WRITE",), "promotes and rolls back models"),
-        Need("topic", _changelog, ("WRITE",), "rebuilds state, and forgets runs"),
+        Need("topic", _changelog, ("WRITE",), "rebuilds state"),
         Need("group", _worker_group, ("READ",), "rebuilds state"),
+        Need("group", _reader_group, ("DESCRIBE",), "reads; librdkafka asks for its coordinator"),
     ),
 }
 
@@ -103,7 +109,8 @@ COMMANDS: dict[Role, str] = {
     "worker": "`worker`",
     "trainer": "`trainer`",
     "reader": "`status`, `explain`, `verify`, `replay`, `dlt list`, `dlt show`",
-    "admin": "`topics apply`, `topics migrate`, `dlt replay`, `models promote`, `worker --rebuild`",
+    "admin": "`topics apply`, `topics migrate`, `dlt replay`, `models promote`, `forget`, "
+    "`worker --rebuild`",
 }
 
 

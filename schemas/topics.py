@@ -133,6 +133,11 @@ class Names:
         return self.prefix + "pairstream-trainer"
 
     @property
+    def reader_group(self) -> str:
+        """A name for those who only read; it has no members and commits nothing."""
+        return self.trainer_group + "-reader"
+
+    @property
     def state_changelog(self) -> str:
         """Faust's name for the changelog of the worker's table."""
         return f"{self.worker_app}-{STATE_TABLE}-changelog"

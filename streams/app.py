@@ -34,6 +34,7 @@ from streams.letter_rate import LetterRate
 from streams.partition import Effects, Partition
 from streams.pipeline import Pipeline
 from streams.producer import Record, RecordProducer
+from streams.redaction import open_redactor
 from streams.source_watch import watch_source
 from streams.table import RunTable, RunTableManager
 from streams.transport import Batch, BatchSchema, batching_transport
@@ -61,6 +62,7 @@ class WorkerApp:
     ) -> None:
         self.settings = settings
         self.garblers = open_garblers(settings)
+        open_redactor(settings)  # what cannot be is said now, not when the first run is settled
         self.names = Names(settings.topic_prefix)
         self._row_topics = {topic: self.names.topic(topic) for topic in TOPICS}
         self.failed = failed

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import get_args
 
@@ -19,8 +20,10 @@ import pytest
 from pairstream.__main__ import COMMANDS, cli
 from pairstream.moments import MomentType
 from schemas import dead_letters, events, rows
+from schemas.acls import COMMANDS as COMMANDS_OF
+from schemas.acls import ROLES
 from schemas.settings import ENVIRONMENT_PREFIX, SETTINGS_CLASSES
-from schemas.topics import DAY_MS, FOR_EVER, TOPICS, Topic
+from schemas.topics import DAY_MS, FOR_EVER, TOPICS, Names, Topic
 from streams import partition, runs
 from trainer.recipe import PREFIX, recipe_names
 from trainer.train_dpo.arguments import parse_arguments
@@ -69,7 +72,9 @@ def test_the_pages_are_there() -> None:
         "events-and-rows",
         "guarantees",
         "operations",
+        "privacy",
         "runbook",
+        "security",
         "settings",
         "training",
     } <= names
@@ -270,6 +275,20 @@ def _topic_line(topic: Topic) -> list[str]:
     return [f"`{topic.name}`", topic.key, values, kept, topic.about]
 
 
+def acls_table() -> str:
+    """Needs that differ in their names alone stand in one line."""
+    lines = []
+    for role, needs in ROLES.items():
+        who = f"**{role}**: {COMMANDS_OF[role]}"
+        for (resource, operations, why), group in groupby(
+            needs, key=lambda need: (need.resource, need.operations, need.why)
+        ):
+            names = ", ".join(f"`{need.name(Names())}`" for need in group)
+            lines.append([who, f"{resource} {names}", ", ".join(operations), why])
+            who = ""
+    return table(["role", "resource", "operations", "why"], lines)
+
+
 # Who reads the settings that a class adds to those of its bases.
 READERS = {
     "KafkaSettings": "all",
@@ -343,6 +362,10 @@ def flag_starts() -> list[str]:
 
 def test_topics_are_those_of_the_code() -> None:
     assert topics_table() in page("events-and-rows"), f"it should hold:\n{topics_table()}"
+
+
+def test_acls_are_those_of_the_code() -> None:
+    assert acls_table() in page("security"), f"it should hold:\n{acls_table()}"
 
 
 def test_settings_are_those_of_the_code() -> None:
@@ -478,4 +501,6 @@ def test_error_lines_are_those_of_the_code() -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n\n".join([topics_table(), settings_table(), *flag_starts(), ""]))
+    sys.stdout.write(
+        "\n\n".join([topics_table(), settings_table(), acls_table(), *flag_starts(), ""])
+    )

@@ -6,7 +6,8 @@ whatever the order in which the pairs came; a dataset exists completely or not a
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Container, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -22,7 +23,7 @@ from trainer.datasets import DatasetManifest, OffsetRange
 from trainer.index import Place
 from trainer.layout import MANIFEST, DataDir, make_folder, sync_folder, write_durably
 from trainer.segments import Segment, next_offsets
-from trainer.selection import CutSettings, Reason, candidate_of, select
+from trainer.selection import Candidate, CutSettings, Reason, candidate_of, select
 
 OPEN_SEGMENTS = 64
 
@@ -44,12 +45,29 @@ def read_lines(folder: Path, places: Iterable[Place]) -> Iterator[bytes]:
             file.close()
 
 
-def choose(lines: Iterable[bytes], settings: CutSettings) -> dict[str, Reason]:
-    """Why each pair that is not to be taken is not; lines come in the order of pair_id."""
-    if settings.takes_all:
+def choose(
+    lines: Iterable[bytes], settings: CutSettings, forgotten: Container[str] = ()
+) -> dict[str, Reason]:
+    """Why each pair that is not to be taken is not; lines come in the order of pair_id.
+
+    Pairs of the runs that are `forgotten` count for nothing.
+    """
+    if settings.takes_all and not forgotten:
         return {}
-    rows = map(orjson.loads, lines)
-    return select((candidate_of(row, settings.duplicates) for row in rows), settings)
+    gone: dict[str, Reason] = {}
+
+    def candidates() -> Iterator[Candidate]:
+        for line in lines:
+            row = orjson.loads(line)
+            if row["run_id"] in forgotten:
+                gone[row["pair_id"]] = "forgotten"
+            else:
+                yield candidate_of(row, settings.duplicates)
+
+    if settings.takes_all:
+        deque(candidates(), maxlen=0)
+        return gone
+    return select(candidates(), settings) | gone
 
 
 def remove_unpublished(data: DataDir) -> None:

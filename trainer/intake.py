@@ -17,6 +17,7 @@ from schemas.settings import TrainerSettings
 from schemas.source import Source
 from trainer.cut import choose, cut_dataset, read_lines, remove_unpublished
 from trainer.datasets import DatasetManifest, read_manifest, uncut
+from trainer.forgotten import ForgottenRuns, mark_dataset
 from trainer.index import PairIndex
 from trainer.layout import DataDir, make_folder
 from trainer.left_out import waiting_ids
@@ -64,6 +65,10 @@ class Intake:
         if self._parent is not None:
             self._waiting = waiting_ids(data.datasets / names[-1], self._parent)
         _check_complete(data, segments, starts, self._parent)
+        self._forgotten = ForgottenRuns(data)
+        if self._parent is not None and self._forgotten.current():
+            # A run may have been forgotten while it was published, by a trainer that died then.
+            mark_dataset(data.datasets / names[-1], self._forgotten.current())
         self._index = PairIndex(data.index)
         self._index.catch_up(data.segments, segments)
         self._uncut = uncut(segments, self._parent)
@@ -101,14 +106,20 @@ class Intake:
                 pairs.append((origin, None))
         ids = [pair.pair_id for _, pair in pairs if pair is not None]
         known = self._index.known(ids) | self._open_ids.intersection(ids)
+        forgotten = self._forgotten.current()
+        passed_over = 0
         for origin, found in pairs:
             segment = self._open_segment(origin.partition)
-            if found is not None and found.pair_id not in known:
+            if found is not None and found.run_id in forgotten:
+                passed_over += 1
+            elif found is not None and found.pair_id not in known:
                 known.add(found.pair_id)
                 self._open_ids.add(found.pair_id)
                 self.newcomers.add_pair(found.run_id, found.task_id)
                 segment.add(found.pair_id, encode(found) + b"\n")
             segment.cover(origin.offset)
+        if passed_over:
+            log.info("forgotten_pairs_passed_over", pairs=passed_over)
 
     def skip_to(self, partition: int, position: int) -> None:
         """Cover offsets that hold no record for us, such as a transaction's end marks."""
@@ -152,7 +163,8 @@ class Intake:
         """
         self._verify_candidates()
         settings = CutSettings.of(self._settings)
-        left_out = choose(self._candidates(), settings)
+        forgotten = self._forgotten.current()
+        left_out = choose(self._candidates(), settings, forgotten)
         candidates = sum(segment.rows for segment in self._uncut) + len(self._waiting)
         if left_out and len(left_out) == candidates:
             reasons = dict(Counter(left_out.values()))
@@ -167,6 +179,9 @@ class Intake:
             settings=settings,
             left_out=left_out,
         )
+        now_forgotten = self._forgotten.current()
+        if now_forgotten is not forgotten:
+            mark_dataset(self._data.datasets / manifest.name, now_forgotten)
         self._parent = manifest
         self._waiting = frozenset(p for p, reason in left_out.items() if reason in WAITS)
         self._uncut = []

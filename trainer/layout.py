@@ -54,6 +54,11 @@ class DataDir:
         return self.root / "reproductions"
 
     @property
+    def forgotten(self) -> Path:
+        """Runs that nothing new may take."""
+        return self.root / "forgotten.jsonl"
+
+    @property
     def training_venv(self) -> Path:
         return self.root / "training-venv"
 

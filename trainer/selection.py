@@ -24,7 +24,13 @@ HeldOutBy = Literal["run", "task"]
 Duplicates = Literal["keep", "exact", "near"]
 
 Reason = Literal[
-    "score_gap", "duplicate", "near_duplicate", "garbled_share", "agent_share", "task_share"
+    "forgotten",
+    "score_gap",
+    "duplicate",
+    "near_duplicate",
+    "garbled_share",
+    "agent_share",
+    "task_share",
 ]
 
 # What another mix of candidates may cure; the other reasons are for good.

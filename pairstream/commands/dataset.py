@@ -99,8 +99,8 @@ def show(
     """Show what the dataset NAME is made of, and where it came from.
 
     Holds its files against their hashes first. The keys of --json: folder, manifest (as it stands
-    in the dataset), composition, trainings (as `status` gives them), tokens (null without
-    --tokens).
+    in the dataset), composition, trainings (as `status` gives them), forgotten (run_id, time and
+    pairs of the runs in it that were forgotten), tokens (null without --tokens).
 
     \b
     Example:

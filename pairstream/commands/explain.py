@@ -35,8 +35,8 @@ def command(
     Reads the data directory only, and needs no broker.
 
     The keys of --json for a run: run_id; fate (state, taken_in, last_seen, missing) as its events
-    tell it; expires_at; events (partition, offset, time, type, says, verdict, reason, detail,
-    committed, dead_letter, content); dead_letters, as `dlt list` gives them; outcomes; scored_rows;
+    tell it; expires_at; forgotten (since when, by `forget`); events (partition, offset, time,
+    type, says, verdict, reason, detail, committed, dead_letter, content); dead_letters, as `dlt list` gives them; outcomes; scored_rows;
     pairs (with state, dataset: its name, file and trainings, and left_out: of which dataset, for
     which reason, and whether it waits); unreadable; models (training_id, dataset, pairs, through,
     is_latest).

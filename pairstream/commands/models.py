@@ -42,8 +42,9 @@ def list_models(config_file: Path | None, as_json: bool, **flags: Any) -> None:
     """Show all models, oldest first: what the gate said, and which one is the latest.
 
     The keys of --json: latest; models (training_id, time, dataset, pairs, gate with passed, pairs,
-    note and checks, figures of the candidate, archive, is_latest); history (time, training_id,
-    what, by, before, why).
+    note and checks, figures of the candidate, archive, is_latest, learnt_from_forgotten: whether
+    it was trained on runs that were forgotten since); history (time, training_id, what, by,
+    before, why).
 
     \b
     Example:
@@ -66,7 +67,8 @@ def show_model(config_file: Path | None, training_id: str, as_json: bool, **flag
     """Show all that is known of the model ID: its gate, figures, recipe, dataset and history.
 
     The keys of --json: is_latest, archive, manifest (as in the model's folder), dataset (its
-    manifest, null where it lies elsewhere), history (the changes of latest that concern it).
+    manifest, null where it lies elsewhere), history (the changes of latest that concern it),
+    forgotten (by dataset, the runs that it learnt from and that were forgotten since).
 
     \b
     Example:

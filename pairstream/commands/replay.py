@@ -49,7 +49,8 @@ def command(
     Touches no consumer group and no live file. The same pairs give the same bytes as the live
     dataset's, by the settings that were given to the trainer. From events, a model that garbles
     (high_temperature) is asked anew, and may say something else. Of the settings of a dataset,
-    scored rows go by --eval-fraction and --held-out-by alone.
+    scored rows go by --eval-fraction and --held-out-by alone. Runs that were forgotten in the data
+    directory (`pairstream forget`) are left out.
 
     \b
     Examples:
@@ -63,6 +64,8 @@ def command(
     from schemas.topics import PAIRS, RUN_EVENTS, SCORED_ROWS, Names
     from streams.garblers import open_garblers
     from trainer.datasets import read_manifest
+    from trainer.forgotten import forgotten_runs
+    from trainer.layout import DataDir
     from trainer.selection import CutSettings
 
     if dataset is not None and (source != "pairs" or since is not None):
@@ -82,7 +85,8 @@ def command(
     if source == "events" and pairing.garbler != "corrupt":
         open_garblers(pairing)  # settings that lead to no model are told before anything is read
         click.echo(ANEW, err=True)
-    wanted = Wanted(source, pairing, described, cut, kind or "pairs", since, like)
+    forgotten = frozenset(forgotten_runs(DataDir(settings.data_dir)))
+    wanted = Wanted(source, pairing, described, cut, kind or "pairs", since, like, forgotten)
     click.echo(rebuild(wanted, out, show_progress))
 
 

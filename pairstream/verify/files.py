@@ -6,7 +6,7 @@ Memory: a digest for each pair of the datasets, an id for each that they left ou
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from pairstream.verify.segments import Line, SegmentFile, read_names
 from pairstream.verify.snapshot import Scope
 from schemas.errors import PairstreamError
 from trainer.datasets import EVAL, LEFT_OUT, TRAIN, DatasetManifest, read_manifest
+from trainer.forgotten import forgotten_runs
 from trainer.layout import MANIFEST, DataDir
 from trainer.left_out import LeftOut
 from trainer.selection import is_held_out
@@ -54,6 +55,7 @@ class DataFiles:
         segments: by partition, in the order of their offsets.
         standing: the pairs that were asked for, by id, wherever they stand in datasets.
         fates: all pairs that datasets list as left out or waiting.
+        forgotten: runs whose pairs need stand in no segment.
     """
 
     source: SourceFile | None = None
@@ -61,6 +63,7 @@ class DataFiles:
     datasets: list[DatasetFolder] = field(default_factory=list)
     standing: dict[bytes, Standing] = field(default_factory=dict)
     fates: Fates = field(default_factory=Fates)
+    forgotten: Container[str] = ()
 
     def position(self, partition: int) -> int:
         """The first offset that no segment covers."""
@@ -77,6 +80,7 @@ def read_files(data: DataDir, checks: Checks, scope: Scope) -> DataFiles:
             files.source = read_source(data)
         except PairstreamError as error:
             checks.files.found(str(error), at=str(data.source))
+    files.forgotten = forgotten_runs(data)
     for name in data.dataset_names():
         _read_dataset(data, name, files, checks, scope)
     files.segments = read_names(data.segments, checks)

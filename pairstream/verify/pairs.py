@@ -11,9 +11,12 @@ from pairstream.verify.segments import SegmentFile, read_rows
 from pairstream.verify.snapshot import Scope
 from schemas.rows import Pair, encode
 
-# A pair's line in the topic, or a row of a segment.
-InTopic = tuple[int, bytes]
+# A pair's line in the topic, and whether its run is forgotten; or a row of a segment.
+InTopic = tuple[int, bytes, bool]
 InSegment = tuple[SegmentFile, bytes]
+
+
+FORGOTTEN = "pairs of forgotten runs are in no segment"
 
 
 class PairJourney:
@@ -34,7 +37,8 @@ class PairJourney:
     def see(self, pair: Pair, offset: int) -> None:
         """Take in a valid pair of the topic; the first of its id counts."""
         line = digest_of_line(encode(pair) + b"\n")
-        self._topic.setdefault(id_bytes(pair.pair_id), (offset, line))
+        is_forgotten = pair.run_id in self._files.forgotten
+        self._topic.setdefault(id_bytes(pair.pair_id), (offset, line, is_forgotten))
 
     def compare(self, partition: int, *, low: int, at: str) -> None:
         """Hold a partition's segments against what was seen of it, and let go of it.
@@ -45,9 +49,11 @@ class PairJourney:
         for segment in segments:
             segment.dataset = self._dataset_of(segment)
         rows = self._rows(segments)
-        for pair_id, (offset, digest) in self._topic.items():
+        for pair_id, (offset, digest, is_forgotten) in self._topic.items():
             home = _covering(segments, offset)
-            if home is not None and home.is_sound:
+            if is_forgotten and pair_id not in rows:
+                self._once.note(FORGOTTEN)
+            elif home is not None and home.is_sound:
                 self._compare_segment(pair_id, digest, rows.get(pair_id), f"{at}/{offset}")
         for pair_id, (segment, digest) in rows.items():
             path = str(segment.path)
