@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,10 +16,11 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from pairstream.ends import bounded_consumer, true_ranges
+from pairstream.refusals import Refusals, check_files
 from schemas import clients
 from schemas.errors import InvalidSettings, PairstreamError
 from schemas.retries import retried
-from schemas.settings import ENVIRONMENT_PREFIX, KafkaSettings, TopicSettings
+from schemas.settings import KafkaSettings, TopicSettings
 from schemas.source import Source
 from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, STATE_CHANGELOG_CONFIG, TOPICS, Names
 from streams.state import MIGRATE
@@ -37,10 +37,9 @@ class Cluster:
     def __init__(self, settings: KafkaSettings) -> None:
         """Raises: InvalidSettings when no client can be made of the settings."""
         self._settings = settings
-        self._refusal: str | None = None
-        self._errors: set[int] = set()
-        _check_files(settings)
-        config = clients.connection(settings) | {"error_cb": self._on_error, "log_level": 0}
+        check_files(settings)
+        self._refusals = Refusals(settings)
+        config = clients.connection(settings) | {"error_cb": self._refusals.note, "log_level": 0}
         try:
             self.admin = AdminClient(config)
         except KafkaException as error:
@@ -48,20 +47,6 @@ class Cluster:
                 f"no connection can be made of the settings ({error.args[0].str()}): check those "
                 "that begin with PAIRSTREAM_SASL_ and PAIRSTREAM_SSL_"
             ) from error
-
-    def _on_error(self, error: KafkaError) -> None:
-        remedy = _remedy(error, self._settings)
-        if remedy is not None:
-            # A token endpoint's whole answer may be in it.
-            why = error.str().partition("\n")[0]
-            self._refusal = f"the broker refused us: {why}; {remedy}"
-        self._errors.add(error.code())
-
-    @property
-    def _is_cut_off(self) -> bool:
-        """Whether connections were made, and ended by the other side before it had answered."""
-        unreached = {KafkaError._TRANSPORT, KafkaError._RESOLVE}
-        return KafkaError._ALL_BROKERS_DOWN in self._errors and not self._errors & unreached
 
     def partitions(self, *, wait_seconds: float = ANSWER_SECONDS) -> dict[str, int]:
         """Every topic's count of partitions.
@@ -73,18 +58,11 @@ class Cluster:
             try:
                 topics = self.admin.list_topics(timeout=1.0).topics
             except KafkaException as error:
-                self.admin.poll(0)  # tells `_on_error` what went wrong
-                if self._refusal is not None:
-                    raise PairstreamError(self._refusal) from error
+                self.admin.poll(0)  # tells `_refusals` what went wrong
+                if self._refusals.told is not None:
+                    raise PairstreamError(self._refusals.told) from error
                 if time.monotonic() > deadline:
-                    remedy = (
-                        "it ends our connections: check PAIRSTREAM_SECURITY_PROTOCOL"
-                        if self._is_cut_off
-                        else "is it running? `pairstream broker` starts one for development"
-                    )
-                    raise PairstreamError(
-                        f"no broker answers at {self._settings.bootstrap_servers}: {remedy}"
-                    ) from error
+                    raise PairstreamError(self._refusals.silence) from error
             else:
                 return {name: len(topic.partitions) for name, topic in topics.items()}
 
@@ -211,33 +189,6 @@ class Cluster:
         # The embedded broker calls every group stable, and names no member.
         is_told = answer.members or answer.state != ConsumerGroupState.STABLE
         return len(answer.members) if is_told else None
-
-
-def _check_files(settings: KafkaSettings) -> None:
-    """Of a missing one librdkafka says no name. Raises: InvalidSettings."""
-    for name in (
-        "ssl_ca_location", "ssl_certificate_location", "ssl_key_location", "https_ca_location"
-    ):  # fmt: skip
-        file = getattr(settings, name)
-        if file is not None and not Path(file).is_file():
-            raise InvalidSettings(f"{ENVIRONMENT_PREFIX}{name.upper()}: there is no file {file}")
-
-
-def _remedy(error: KafkaError, settings: KafkaSettings) -> str | None:
-    """What to check where the broker, or who gives tokens for it, does not take us."""
-    if error.code() == KafkaError._SSL or "SSL alert" in error.str():
-        return (
-            "check PAIRSTREAM_SSL_CA_LOCATION, the name in the broker's certificate, and, where it "
-            "wants one of ours, PAIRSTREAM_SSL_CERTIFICATE_LOCATION"
-        )
-    if error.code() not in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
-        return None
-    if settings.sasl_mechanism == "OAUTHBEARER":
-        return (
-            "check PAIRSTREAM_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL, "
-            "PAIRSTREAM_SASL_OAUTHBEARER_CLIENT_ID and PAIRSTREAM_SASL_OAUTHBEARER_CLIENT_SECRET"
-        )
-    return "check PAIRSTREAM_SASL_USERNAME, PAIRSTREAM_SASL_PASSWORD and PAIRSTREAM_SASL_MECHANISM"
 
 
 def describe_worker_source(cluster: Cluster, names: Names) -> bytes:

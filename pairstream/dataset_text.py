@@ -7,15 +7,14 @@ import msgspec
 
 from pairstream.dataset_diff import DatasetDiff, RuleDifference
 from pairstream.dataset_facts import DatasetDetails, DatasetEntry
+from pairstream.forgotten_text import marked_line
 from pairstream.overview_text import training_line
-from pairstream.terminal import aligned, counted, printable, shortened, shown_time
+from pairstream.terminal import aligned, counted, printable, shown_time
 from pairstream.token_counts import TokenCounts
 from trainer.composition import Composition, Quantiles, Shares
 from trainer.datasets import DatasetManifest
-from trainer.forgotten import MarkedRun
 
 LABEL_WIDTH = 17
-ID_WIDTH = 80
 
 HEAD = ("dataset", "cut", "pairs", "runs", "held out", "garbled", "parent", "trainings")
 NUMBERS = {HEAD.index(name) for name in ("pairs", "runs", "held out", "garbled")}
@@ -64,12 +63,6 @@ def details_lines(details: DatasetDetails, tokens: TokenCounts | None) -> Iterat
         yield _labelled("forgotten runs", f"{len(details.forgotten)}, which stand in it still")
     for run in details.forgotten:
         yield f"  {marked_line(run)}"
-
-
-def marked_line(run: MarkedRun) -> str:
-    """A forgotten run and its pairs."""
-    name = shortened(printable(run.run_id), ID_WIDTH)
-    return f"{name}  {counted(run.pairs, 'pair')}, forgotten {shown_time(run.time)}"
 
 
 def _labelled(label: str, text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from pairstream.dataset_text import marked_line
+from pairstream.forgotten_text import marked_line
 from pairstream.models import Comparison, Model, ModelFacts, Shelf
 from pairstream.terminal import aligned, counted, printable, shortened, shown_time
 from trainer.latest import Change

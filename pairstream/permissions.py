@@ -85,11 +85,16 @@ def script(made: Sequence[Rule], bootstrap_servers: str) -> list[str]:
                 *("kafka-acls.sh", "--bootstrap-server", bootstrap_servers),
                 *("--command-config", "admin.properties", "--add"),
                 *("--allow-principal", principal, f"--{resource}", name),
-                *(word for operation in operations for word in ("--operation", operation)),
+                *(word for each in operations for word in ("--operation", _spelt(each))),
             ]
         )
         for (principal, resource, name), operations in grouped.items()
     ]
+
+
+def _spelt(operation: str) -> str:
+    """As the tool wants it: DescribeConfigs."""
+    return operation.title().replace("_", "")
 
 
 def apply_rules(cluster: Cluster, made: Iterable[Rule]) -> None:

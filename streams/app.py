@@ -62,7 +62,8 @@ class WorkerApp:
     ) -> None:
         self.settings = settings
         self.garblers = open_garblers(settings)
-        open_redactor(settings)  # what cannot be is said now, not when the first run is settled
+        # What cannot be is said now, not when the first run is settled.
+        self.redactor = open_redactor(settings)
         self.names = Names(settings.topic_prefix)
         self._row_topics = {topic: self.names.topic(topic) for topic in TOPICS}
         self.failed = failed

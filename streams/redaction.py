@@ -47,7 +47,8 @@ def redact(text: str, patterns: Sequence[Pattern], counts: Counter[str]) -> str:
     """
     for pattern in patterns:
         if any(hint in text for hint in pattern.hints):
-            text = COMPILED[pattern.kind].sub(functools.partial(_replace, pattern, counts), text)
+            found = functools.partial(_replace, pattern, counts)
+            text = COMPILED[pattern.expression].sub(found, text)
     return text
 
 

@@ -12,7 +12,7 @@ Group = Literal["secrets", "personal"]
 
 
 class Pattern(NamedTuple):
-    """One kind. Of a match the group `secret`, or else all of it, is taken out.
+    """One kind, or a part of it. Of a match the group `secret`, or else all of it, is taken out.
 
     `hints`: a text with none of them is not searched. `is_one`: whether a match is one in earnest.
     """
@@ -122,10 +122,11 @@ PATTERNS: tuple[Pattern, ...] = (
         r"[A-Za-z]{2,24}(?![A-Za-z0-9_(-])",
         ("@",),
     ),
+    # These begin with a class of characters, which is searched for fast, and look back after it.
     Pattern(
         "iban",
         "personal",
-        r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?"
+        r"[A-Z](?<![A-Za-z0-9].)[A-Z][0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?"
         r"(?![A-Za-z0-9])",
         tuple("0123456789"),
         passes_mod_97,
@@ -133,18 +134,24 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "card_number",
         "personal",
-        r"(?<![A-Za-z0-9.+-])(?:4[0-9]{3}|5[1-5][0-9]{2}|2[2-7][0-9]{2}|3[4-8][0-9]{2}|6[05][0-9]{2})"
-        r"(?:[ -]?[0-9]){9,15}(?![A-Za-z0-9])",
+        r"[2-6](?<![A-Za-z0-9.+-].)(?:(?<=4)[0-9]{3}|(?<=5)[1-5][0-9]{2}|(?<=2)[2-7][0-9]{2}"
+        r"|(?<=3)[4-8][0-9]{2}|(?<=6)[05][0-9]{2})(?:[ -]?[0-9]){9,15}(?![A-Za-z0-9])",
         tuple("23456"),
         passes_luhn,
     ),
     Pattern(
         "phone_number",
         "personal",
-        r"(?:(?<![\w+])\+[1-9](?:[ .()/-]{0,2}[0-9]){7,14}"
-        r"|(?<![\w.+(-])(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}-)[2-9][0-9]{2}-[0-9]{4})(?![0-9])",
-        ("+", "-"),
+        r"\+(?<![\w+].)[1-9](?:[ .()/-]{0,2}[0-9]){7,14}(?![0-9])",
+        ("+",),
+    ),
+    Pattern(
+        "phone_number",
+        "personal",
+        r"[(2-9](?<![\w.+(-].)(?:(?<=\()[2-9][0-9]{2}\) ?|(?<=[2-9])[0-9]{2}-)"
+        r"[2-9][0-9]{2}-[0-9]{4}(?![0-9])",
+        ("-",),
     ),
 )
 
-COMPILED = {pattern.kind: re.compile(pattern.expression, re.ASCII) for pattern in PATTERNS}
+COMPILED = {each.expression: re.compile(each.expression, re.ASCII) for each in PATTERNS}

@@ -60,6 +60,8 @@ def run_worker(
         if end.code not in (0, None):
             _end(f"Faust cannot go on: {worker.crash_reason or app.faust.crash_reason!r}")
     app.state_reader.close()
+    if app.redactor is not None:
+        log.info("texts_redacted", counts=dict(app.redactor.counts))
     return 0
 
 

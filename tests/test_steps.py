@@ -26,6 +26,7 @@ SCRIPT = "of a training's process, which is killed as a whole (tests/trainer/tes
 WITHOUT = {
     "streams/garbler_child.py main: start": "a thread of a process that keeps nothing",
     "streams/pipeline.py _acknowledge: ack": "outlives nothing before the commit, which has points",
+    "streams/redaction.py _replace: start": "where a match starts",
     "streams/worker.py _schedule_shutdown: start": "a timer",
     "trainer/archive.py archive: write_durably": PART,
     "trainer/content.py finish_sides: rename": PART,
@@ -33,6 +34,8 @@ WITHOUT = {
     "trainer/cut.py cut_dataset: publish": PART,
     "trainer/cut.py remove_unpublished: rmtree": SWEPT,
     "trainer/docker_launcher.py start: start": PART,
+    "trainer/forgotten.py mark_dataset: write_durably": "written again by each start of a trainer",
+    "trainer/forgotten.py remember_forgotten: write_durably": "the command's, not the trainer's",
     "trainer/image.py write: write_durably": "written again by each start of the training",
     "trainer/index.py __init__: unlink": SWEPT,
     "trainer/index.py _new_ids: rmtree": SWEPT,

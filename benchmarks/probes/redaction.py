@@ -5,6 +5,7 @@ Of clean code, as most texts are, and of one with something to find in every lin
 
 import json
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -26,8 +27,8 @@ def per_kilobyte(text: str, patterns: Sequence[Pattern]) -> float:
 
 
 def main() -> None:
-    source = Path(__file__).read_text()
-    texts = {"clean": source * (4096 // len(source) + 1), "dirty": LINE * 50}
+    code = Path(textwrap.__file__).read_text()  # some 19 KB that hold nothing of the kind
+    texts = {"clean": code[-4096:], "dirty": LINE * 50}
     secrets = [pattern for pattern in PATTERNS if pattern.group == "secrets"]
     settings = {"secrets": secrets, "secrets,personal": PATTERNS}
     found = {

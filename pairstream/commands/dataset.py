@@ -122,7 +122,7 @@ def show(
     if as_json:
         facts = {"folder": details.folder, "manifest": details.manifest,
                  "composition": details.composition, "trainings": details.trainings,
-                 "tokens": tokens}  # fmt: skip
+                 "forgotten": details.forgotten, "tokens": tokens}  # fmt: skip
         click.echo(as_json_text(facts))
     else:
         click.echo("\n".join(details_lines(details, tokens)))

@@ -36,10 +36,10 @@ def command(
 
     The keys of --json for a run: run_id; fate (state, taken_in, last_seen, missing) as its events
     tell it; expires_at; forgotten (since when, by `forget`); events (partition, offset, time,
-    type, says, verdict, reason, detail, committed, dead_letter, content); dead_letters, as `dlt list` gives them; outcomes; scored_rows;
-    pairs (with state, dataset: its name, file and trainings, and left_out: of which dataset, for
-    which reason, and whether it waits); unreadable; models (training_id, dataset, pairs, through,
-    is_latest).
+    type, says, verdict, reason, detail, committed, dead_letter, content); dead_letters, as `dlt
+    list` gives them; outcomes; scored_rows; pairs (with state, dataset: its name, file and
+    trainings, and left_out: of which dataset, for which reason, and whether it waits); unreadable;
+    models (training_id, dataset, pairs, through, is_latest).
 
     The keys of --json for a model: training_id; is_latest; ended; started_at; finished_at;
     base_model; dataset; dataset_sha256; lies_here (parent, topic, offsets, trained_on and held_out,

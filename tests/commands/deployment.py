@@ -33,6 +33,7 @@ from schemas.settings import TopicSettings
 from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_EVENTS, TRAININGS, Names, Topic
 from streams.garbling import Garbler, corrupt, garbled_pair
 from streams.partition import Partition
+from streams.redaction_program import NotRedacted
 from trainer.cut import choose, cut_dataset
 from trainer.datasets import DatasetManifest, uncut
 from trainer.layout import DataDir
@@ -161,6 +162,14 @@ class Deployment:
             for state_key, state in effects.writes.items():
                 self._produce(self.names.state_changelog, state_key, state, partition)
         self._commit(self.names.worker_app, self.names.topic(RUN_EVENTS))
+
+    def fail_to_redact(self) -> None:
+        """From now on, as a worker whose program of redaction is broken."""
+
+        def fails(_: list[str]) -> list[str]:
+            raise NotRedacted("broken")
+
+        self._partitions = [Partition(extended=False, redact=fails) for _ in range(PARTITIONS)]
 
     def garble(self, garbler: Garbler = corrupt) -> None:
         """Complete the pairs that wait, and commit."""

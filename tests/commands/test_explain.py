@@ -64,6 +64,10 @@ RUNS: dict[DiscardReason, tuple[list[Event], str]] = {
         "no strategy of it has both a success and a failure",
     ),
     "too_large": ([started("r-1"), *WIDE], "larger than PAIRSTREAM_RUN_MAX_BYTES allows"),
+    "not_redacted": (
+        [*HEAD, attempted("r-1", 1, 2.5)],
+        "the program of PAIRSTREAM_REDACT_COMMAND failed on its texts",
+    ),
 }
 
 
@@ -72,6 +76,8 @@ def test_a_discarded_run_says_why_it_gave_no_pair(
     deployment: Deployment, reason: DiscardReason
 ) -> None:
     events, sentence = RUNS[reason]
+    if reason == "not_redacted":
+        deployment.fail_to_redact()
     deployment.say(*events, finished("r-1"))
     deployment.settle()
 

@@ -1,5 +1,7 @@
 """Topics are made once, and what differs is said and left alone."""
 
+import json
+
 from pairstream.cluster import Cluster
 from schemas.topics import RUN_EVENTS, TOPICS, Names
 from tests.conftest import Pairstream
@@ -38,3 +40,25 @@ def test_broker_that_does_not_answer_is_named(pairstream: Pairstream) -> None:
         "pairstream: no broker answers at 127.0.0.1:1: is it running? `pairstream broker` starts "
         "one for development\n"
     )
+
+
+def test_acls_are_printed_for_a_shell_or_as_json(pairstream: Pairstream) -> None:
+    words = ("topics", "acls", "--role", "agent", "--role", "trainer", "--topic-prefix", "t.")
+    prefix = ("--principal-prefix", "User:two words-")
+
+    [agent, *trainer] = pairstream(*words, *prefix).stdout.splitlines()
+
+    assert agent == (
+        "kafka-acls.sh --bootstrap-server 127.0.0.1:9092 --command-config admin.properties --add "
+        "--allow-principal 'User:two words-agent' --topic t.pairstream.run-events.v1 "
+        "--operation Write"
+    )
+    assert len(trainer) == 4
+    rules = json.loads(pairstream(*words, "--json").stdout)
+    assert rules[0] == {
+        "principal": "User:pairstream-agent",
+        "resource": "topic",
+        "name": "t.pairstream.run-events.v1",
+        "operation": "WRITE",
+    }
+    assert {rule["principal"] for rule in rules[1:]} == {"User:pairstream-trainer"}

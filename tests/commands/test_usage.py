@@ -42,7 +42,7 @@ def help_of(*path: str) -> str:
 
 
 def test_commands_are_those_of_the_contract() -> None:
-    more = {"dataset", "schema", "verify", "spool", "models", "reproduce", "trainings"}
+    more = {"dataset", "forget", "schema", "verify", "spool", "models", "reproduce", "trainings"}
 
     assert set(COMMANDS) == CONTRACT | more
 

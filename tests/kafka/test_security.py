@@ -1,5 +1,7 @@
 """Kafka with TLS, passwords, tokens, certificates and ACLs: who proves itself gets just its own."""
 
+import shlex
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,26 +9,35 @@ from pathlib import Path
 
 import orjson
 import pytest
-from confluent_kafka.admin import AclBindingFilter, AdminClient
+from confluent_kafka.admin import (
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from pairstream.cluster import Cluster, apply_topics
-from pairstream.permissions import apply_rules, binding, check_permissions
+from pairstream.permissions import apply_rules, binding, check_permissions, script
 from pairstream_client import Publisher, RunRecorder
 from schemas import clients
 from schemas.acls import ROLES, Role, Rule, rules
 from schemas.errors import InvalidSettings, PairstreamError
 from schemas.settings import ENVIRONMENT_PREFIX, KafkaSettings, convert
-from schemas.topics import RUN_EVENTS
+from schemas.topics import RUN_EVENTS, SCORED_ROWS, Names
 from tests.apache_kafka import ApacheKafka
 from tests.conftest import Pairstream
 from tests.kafka.services import Deployment
 from tests.kafka.test_worker import await_settled, runs
-from tests.secure_kafka import KEY_PASSWORD, USERS, SecureKafka, password_of
+from tests.secure_kafka import ADMIN, KEY_PASSWORD, USERS, SecureKafka, password_of
+from trainer.datasets import dataset_lines
 
 pytestmark = pytest.mark.kafka
 
 SECONDS = 30.0
 CLOSE_SECONDS = 60.0
+ADDRESS = "somebody@example.org"
 PROMPTS = {
     name: [{"role": "user", "content": name}]
     for name in ("system_plist", "basic_env_plist", "special_egc_req_plist", "strat_code_req_plist")
@@ -109,7 +120,7 @@ def _record_a_run(
         monkeypatch.setenv(name, value)
     publisher = Publisher()
     with RunRecorder(PROMPTS, run_id="recorded", agent_id="a-1", publisher=publisher) as run:
-        strategy = run.propose("Empty the cache.")
+        strategy = run.propose(f"Empty the cache of {ADDRESS}.")
         strategy.attempt("fail()", compiled=True, ran=False)
         strategy.attempt("free()", compiled=True, ran=True, score=1.0)
     assert publisher.close(CLOSE_SECONDS) == 0
@@ -131,7 +142,7 @@ def test_the_main_job_needs_no_more_than_the_acls_say(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Secrets come from files, as orchestrators mount them."""
+    """Secrets come from files, as orchestrators mount them; texts are redacted."""
 
     def by_file(user: str) -> dict[str, str]:
         variables = kafka.by_password(user, "SCRAM-SHA-512")
@@ -139,6 +150,7 @@ def test_the_main_job_needs_no_more_than_the_acls_say(
         file.write_text(variables.pop("PAIRSTREAM_SASL_PASSWORD") + "\n")
         return {**variables, "PAIRSTREAM_SASL_PASSWORD_FILE": str(file)}
 
+    deployment.environment["PAIRSTREAM_REDACT"] = "secrets,personal"
     _record_a_run(deployment, by_file("agent"), monkeypatch)
     events = tmp_path / "events.jsonl"
     events.write_bytes(b"".join(value + b"\n" for _, value in runs(0, 5) if value))
@@ -152,16 +164,23 @@ def test_the_main_job_needs_no_more_than_the_acls_say(
     as_user(deployment, by_file("trainer"))
     with deployment.running("trainer", "--once", launcher="none", trigger_pairs="6") as trainer:
         assert trainer.await_end() == 0, trainer.log
-    assert len(deployment.pairs_in_datasets()) == 6
+    pairs = {pair["run_id"]: pair for pair in deployment.pairs_in_datasets()}
+    assert len(pairs) == 6
+    assert pairs["recorded"]["prompt"][0]["content"] == "Empty the cache of [REDACTED:email]."
+    assert ADDRESS not in str(deployment.rows(SCORED_ROWS))
 
     reader = {**deployment.environment, **by_file("reader")}
     status = orjson.loads(pairstream("status", "--json", env=reader).stdout)
     assert status["cluster"]["pairs"]["read"] == 6
     assert status["cluster"]["trainer"]["lag"] == 0
     assert "paired" in pairstream("explain", "recorded", env=reader).stdout
-    assert "verify" not in pairstream("verify", env=reader).stderr
+    pairstream("verify", env=reader)
     assert "no dead letters" in pairstream("dlt", "list", env=reader).stdout.lower()
     pairstream("replay", "--from", "events", "--out", "again", env=reader)
+    replayed = [orjson.loads(line) for line in dataset_lines(tmp_path / "again")]
+    assert {pair["pair_id"]: pair for pair in replayed} == {
+        pair["pair_id"]: pair for pair in pairs.values()
+    }
     for log in (worker.log, trainer.log):
         _check_no_secret(log)
 
@@ -328,3 +347,52 @@ def test_an_agent_without_its_acl_is_told(
     assert end.returncode == 1
     assert deployment.names.topic(RUN_EVENTS) in end.stderr
     assert "pairstream topics acls" in end.stderr
+
+
+def test_acls_are_applied_by_a_super_user_and_let_an_admin_do_its_work(
+    deployment: Deployment, kafka: SecureKafka, pairstream: Pairstream
+) -> None:
+    """The admin's role goes to one who was nobody; under another prefix there is nothing yet."""
+    names = Names(deployment.names.prefix + "new.")
+    prefix = {**deployment.environment, "PAIRSTREAM_TOPIC_PREFIX": names.prefix}
+    reader = {**prefix, **kafka.by_password("reader")}
+    refused = pairstream("topics", "apply", env=reader, check=False)
+    assert refused.returncode == 1
+    assert "authorization failed" in refused.stderr.lower()
+    [denied] = pairstream("topics", "acls", "--apply", env=reader, check=False).stderr.splitlines()
+    assert "it takes a super user" in denied
+
+    wanted = rules("admin", "User:reader", names)
+    apply_rules(Cluster(deployment.settings), wanted)
+    super_user = {**prefix, **kafka.by_password(ADMIN)}
+    words = ("topics", "acls", "--apply", "--principal-prefix", "User:")
+    made = pairstream(*words, env=super_user).stdout.splitlines()
+    assert len(made) == sum(len(rules(role, role, names)) for role in ROLES)
+    _await(lambda: pairstream("topics", "apply", env=reader, check=False).returncode == 0)
+    settings = settings_of(deployment, {**prefix, **kafka.by_password("reader")})
+    assert complaint(Cluster(settings), settings, "admin") == ""
+    assert complaint(Cluster(settings), settings, "reader") == ""
+
+
+def test_printed_acls_are_what_kafkas_own_tool_takes(
+    deployment: Deployment, kafka: SecureKafka, tmp_path: Path
+) -> None:
+    """One line, with every kind of operation but WRITE, which the others have."""
+    wanted = rules("admin", "User:by-the-tool", deployment.names)[:3]
+    [line] = script(wanted, kafka.bootstrap_servers)
+    (tmp_path / "admin.properties").touch()
+
+    words = shlex.split(line)
+    subprocess.run(
+        kafka.command("org.apache.kafka.tools.AclCommand", *words[1:]), cwd=tmp_path, check=True
+    )
+
+    def made() -> set[AclOperation]:
+        of_it = AclBindingFilter(
+            ResourceType.TOPIC, None, ResourcePatternType.ANY, "User:by-the-tool", None,
+            AclOperation.ANY, AclPermissionType.ANY,
+        )  # fmt: skip
+        admin = AdminClient(clients.connection(deployment.settings))
+        return {found.operation for found in admin.describe_acls(of_it).result()}
+
+    _await(lambda: made() == {AclOperation[rule.operation] for rule in wanted})

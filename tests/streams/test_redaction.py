@@ -118,7 +118,7 @@ REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_R
 LONGEST_RETRY = 256
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.kind)
+@pytest.mark.parametrize("pattern", PATTERNS, ids=[pattern.kind for pattern in PATTERNS])
 def test_a_pattern_is_linear_in_the_text(pattern: Pattern) -> None:
     """By its form: the work at one place has a bound, and what is long is tried once."""
     assert _retries(_parser.parse(pattern.expression)) <= LONGEST_RETRY

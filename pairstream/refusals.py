@@ -1,0 +1,68 @@
+"""Why brokers do not take us, as a line that says what to check."""
+
+from pathlib import Path
+
+from confluent_kafka import KafkaError
+
+from schemas.errors import InvalidSettings
+from schemas.settings import ENVIRONMENT_PREFIX, KafkaSettings
+
+FILES = ("ssl_ca_location", "ssl_certificate_location", "ssl_key_location", "https_ca_location")
+
+_UNREACHED = {KafkaError._TRANSPORT, KafkaError._RESOLVE}
+
+
+class Refusals:
+    """What a client's `error_cb` has told.
+
+    Attributes:
+        told: that we are refused, and what to check; None while we are not.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self.told: str | None = None
+        self._settings = settings
+        self._errors: set[int] = set()
+
+    def note(self, error: KafkaError) -> None:
+        """Take in an error; any one may be followed by others."""
+        remedy = _remedy(error, self._settings)
+        if remedy is not None:
+            # A token endpoint's whole answer may be in it.
+            why = error.str().partition("\n")[0]
+            self.told = f"the broker refused us: {why}; {remedy}"
+        self._errors.add(error.code())
+
+    @property
+    def silence(self) -> str:
+        """What to say where no broker answered in time."""
+        remedy = "is it running? `pairstream broker` starts one for development"
+        if KafkaError._ALL_BROKERS_DOWN in self._errors and not self._errors & _UNREACHED:
+            # Connections were made, and ended by the other side.
+            remedy = "it ends our connections: check PAIRSTREAM_SECURITY_PROTOCOL"
+        return f"no broker answers at {self._settings.bootstrap_servers}: {remedy}"
+
+
+def check_files(settings: KafkaSettings) -> None:
+    """Of a missing one librdkafka says no name. Raises: InvalidSettings."""
+    for name in FILES:
+        file = getattr(settings, name)
+        if file is not None and not Path(file).is_file():
+            raise InvalidSettings(f"{ENVIRONMENT_PREFIX}{name.upper()}: there is no file {file}")
+
+
+def _remedy(error: KafkaError, settings: KafkaSettings) -> str | None:
+    """What to check where the broker, or who gives tokens for it, does not take us."""
+    if error.code() == KafkaError._SSL or "SSL alert" in error.str():
+        return (
+            "check PAIRSTREAM_SSL_CA_LOCATION, the name in the broker's certificate, and, where it "
+            "wants one of ours, PAIRSTREAM_SSL_CERTIFICATE_LOCATION"
+        )
+    if error.code() not in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
+        return None
+    if settings.sasl_mechanism == "OAUTHBEARER":
+        return (
+            "check PAIRSTREAM_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL, "
+            "PAIRSTREAM_SASL_OAUTHBEARER_CLIENT_ID and PAIRSTREAM_SASL_OAUTHBEARER_CLIENT_SECRET"
+        )
+    return "check PAIRSTREAM_SASL_USERNAME, PAIRSTREAM_SASL_PASSWORD and PAIRSTREAM_SASL_MECHANISM"
