@@ -1,0 +1,1 @@
+"""A continuous bridge from OpenTelemetry: spans in, events of runs out."""

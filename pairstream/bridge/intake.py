@@ -1,0 +1,103 @@
+"""OTLP over HTTP: a request is answered with 200 only once Kafka has acknowledged its spans."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
+
+from pairstream.bridge.inbox import NotKept
+from pairstream.bridge.requests import (
+    PATH,
+    Answer,
+    Refused,
+    accepted,
+    body_of,
+    content_type_of,
+    export_in,
+    later,
+    refused,
+)
+from schemas.errors import PairstreamError
+
+MAX_REQUESTS = 32
+READ_SECONDS = 30.0
+
+
+class Keeper(Protocol):
+    def keep(self, export: bytes) -> None:
+        """Raises: NotKept."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection; a subclass says to whom it gives what comes."""
+
+    keeper: Keeper
+    places: threading.BoundedSemaphore
+    max_bytes: int
+
+    timeout = READ_SECONDS
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "pairstream", ""
+
+    def do_POST(self) -> None:
+        if not self.places.acquire(blocking=False):
+            self.close_connection = True
+            self._answer(later("too many requests at once"))
+            return
+        try:
+            self._answer(self._take_in())
+        finally:
+            self.places.release()
+
+    def _take_in(self) -> Answer:
+        try:
+            if self.path != PATH:
+                raise Refused(404, f"only {PATH} is here")
+            kind = content_type_of(self.headers)
+            body = body_of(self.headers, self.rfile, self.max_bytes)
+        except Refused as error:
+            self.close_connection = True  # its body was not read to its end
+            return refused(error)
+        try:
+            self.keeper.keep(export_in(body, self.headers, kind, self.max_bytes))
+        except Refused as error:
+            return refused(error)
+        except NotKept as error:
+            if error.for_good:
+                return refused(Refused(413, f"Kafka refuses it: {error}"))
+            return later(str(error))
+        return accepted(kind)
+
+    def _answer(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        if answer.retry_after is not None:
+            self.send_header("Retry-After", str(answer.retry_after))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are counted by who sends them."""
+
+
+@contextmanager
+def listening(host: str, port: int, keeper: Keeper, max_bytes: int) -> Iterator[tuple[str, int]]:
+    """Take requests in while the block lasts; gives the address. Raises: PairstreamError."""
+    places = threading.BoundedSemaphore(MAX_REQUESTS)
+    told = {"keeper": keeper, "places": places, "max_bytes": max_bytes}
+    try:
+        server = ThreadingHTTPServer((host, port), type("Handler", (Handler,), told))
+    except OSError as error:
+        raise PairstreamError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --listen"
+        ) from error
+    thread = threading.Thread(target=server.serve_forever, name="otlp-intake", daemon=True)
+    thread.start()
+    try:
+        yield str(server.server_address[0]), server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
