@@ -17,6 +17,7 @@ from schemas.events import (
     RunExpired,
     RunFinished,
     RunStarted,
+    ScoreAssigned,
     StrategyProposed,
     parse_event,
 )
@@ -138,7 +139,16 @@ def _missing(events: list[Event | None]) -> list[str]:
     attempted = {event.strategy_id for event in events if isinstance(event, CodeAttempted)}
     has_started = any(isinstance(event, RunStarted) for event in events)
     missing = [] if has_started else ["run.started"]
-    return missing + [f"strategy.proposed for {name}" for name in sorted(attempted - proposed)]
+    missing += [f"strategy.proposed for {name}" for name in sorted(attempted - proposed)]
+    return missing + [
+        f"code.attempted {attempt} for {name}" for name, attempt in sorted(_scored_only(events))
+    ]
+
+
+def _scored_only(events: list[Event | None]) -> set[tuple[str, int]]:
+    """Attempts that were given a score and are not there."""
+    scored = {(e.strategy_id, e.attempt) for e in events if isinstance(e, ScoreAssigned)}
+    return scored - {(e.strategy_id, e.attempt) for e in events if isinstance(e, CodeAttempted)}
 
 
 def event_facts(
@@ -193,6 +203,11 @@ def _says(event: Event) -> str:
             return f"{event.strategy_id}: “{shortened(event.strategy, TEXT_WIDTH)}”{own}"
         case CodeAttempted():
             return _code_attempted(event)
+        case ScoreAssigned():
+            by = f" by {shortened(event.by, TEXT_WIDTH)}" if event.by else ""
+            return (
+                f"{event.strategy_id} attempt {event.attempt}: score {event.score:g} assigned{by}"
+            )
         case RunFinished():
             return "the agent is done"
         case RunExpired():

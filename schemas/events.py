@@ -116,6 +116,21 @@ class CodeAttempted(Struct, tag_field="type", tag="code.attempted", frozen=True,
         return self.compiled and self.ran and self.score > 0
 
 
+class ScoreAssigned(Struct, tag_field="type", tag="score.assigned", frozen=True, gc=False):
+    """What an attempt was worth, said later or by somebody else: it stands instead of its own.
+
+    Of an attempt that did not run, or is void, it counts nothing.
+    """
+
+    run_id: RunId
+    time: Time
+    strategy_id: str
+    attempt: AttemptNumber
+    score: Annotated[float, Meta(ge=0, description="What the attempt achieved.")]
+    by: Annotated[str | None, Meta(description="Who says so.")] = None
+    event_id: str | None = None
+
+
 class RunFinished(Struct, tag_field="type", tag="run.finished", frozen=True, gc=False):
     """The agent is done: the run is settled."""
 
@@ -138,12 +153,13 @@ class RunExpired(Struct, tag_field="type", tag="run.expired", frozen=True, gc=Fa
     event_id: str | None = None
 
 
-Event = RunStarted | StrategyProposed | CodeAttempted | RunFinished | RunExpired
+Event = RunStarted | StrategyProposed | CodeAttempted | ScoreAssigned | RunFinished | RunExpired
 
 EVENT_TYPES: tuple[type[Struct], ...] = (
     RunStarted,
     StrategyProposed,
     CodeAttempted,
+    ScoreAssigned,
     RunFinished,
     RunExpired,
 )
@@ -196,6 +212,8 @@ def parse_event(value: bytes | None) -> Event | None:
         raise InvalidRecord(INVALID_EVENT, f"not JSON: {error}") from error
     if type(event) is CodeAttempted:
         _check_attempt(event)
+    elif type(event) is ScoreAssigned:
+        _unsign_zero(event)
     return event
 
 
@@ -229,8 +247,12 @@ def _check_attempt(attempt: CodeAttempted) -> None:
         raise InvalidRecord(INVALID_EVENT, "`ran` without `compiled`")
     if attempt.score > 0 and not attempt.ran:
         raise InvalidRecord(INVALID_EVENT, "a score above 0 on an attempt that did not run")
-    if not attempt.score:
-        msgspec.structs.force_setattr(attempt, "score", 0.0)  # -0.0 has another fingerprint
+    _unsign_zero(attempt)
+
+
+def _unsign_zero(event: CodeAttempted | ScoreAssigned) -> None:
+    if not event.score:
+        msgspec.structs.force_setattr(event, "score", 0.0)  # -0.0 has another fingerprint
 
 
 def _check_nesting(value: bytes) -> None:

@@ -9,6 +9,7 @@ from schemas.events import (
     RunExpired,
     RunFinished,
     RunStarted,
+    ScoreAssigned,
     StrategyProposed,
 )
 from schemas.rows import GarbleRequest, Outcome, Pair, ScoredRow, TrainingStep
@@ -54,7 +55,7 @@ RUN_EVENTS = Topic(
     "run_id",
     "What agents report",
     14 * DAY_MS,
-    (RunStarted, StrategyProposed, CodeAttempted, RunFinished, RunExpired),
+    (RunStarted, StrategyProposed, CodeAttempted, ScoreAssigned, RunFinished, RunExpired),
     max_message_bytes=None,
     # Agents' clocks may be off: brokers would refuse their events, or retention take them at once.
     has_brokers_times=True,

@@ -322,8 +322,10 @@ def _tally(run: Run) -> Tally:
 
 def _is_incomplete(run: Run, _: Tally) -> bool:
     proposed = run.strategies
-    return run.started is None or any(
-        strategy_id not in proposed for strategy_id, _ in run.attempts
+    return (
+        run.started is None
+        or any(strategy_id not in proposed for strategy_id, _ in run.attempts)
+        or any(place not in run.attempts for place in run.scores)
     )
 
 
@@ -406,6 +408,7 @@ def settle(
     Guarantee: a function of the run's events alone, whatever the order in which they came.
     A run is `paired` only when it gives a pair.
     """
+    run = run.judged()
     strategies = _strategies(run)
     if redact is not None:
         strategies = _redacted(strategies, redact)
@@ -425,7 +428,8 @@ def settle(
 
 def give_up(run: Run, settled_by: SettledBy, reason: DiscardReason = "too_large") -> Settlement:
     """Discard a run that is larger than it may be, or whose rows would be: it gives none."""
-    return Settlement(_outcome(run, settled_by, reason, _tally(run), 0, 0), [], [], [])
+    tally = _tally(run.judged())
+    return Settlement(_outcome(run, settled_by, reason, tally, 0, 0), [], [], [])
 
 
 def _redacted(strategies: list[Strategy], redact: Redact) -> list[Strategy]:

@@ -12,16 +12,27 @@ from struct import Struct as Layout
 import msgspec
 
 from schemas.errors import InvalidRecord
-from schemas.events import EVENT_TYPES, CodeAttempted, Event, RunStarted, StrategyProposed
+from schemas.events import (
+    EVENT_TYPES,
+    CodeAttempted,
+    Event,
+    RunStarted,
+    ScoreAssigned,
+    StrategyProposed,
+)
 
 CONFLICTING_ATTEMPT = "conflicting_attempt"
 CONFLICTING_STRATEGY = "conflicting_strategy"
 CONFLICTING_START = "conflicting_start"
+CONFLICTING_SCORE = "conflicting_score"
 
 _DIGEST = Layout(">LL")
 DIGEST_BYTES = _DIGEST.size
 
-AgentEvent = RunStarted | StrategyProposed | CodeAttempted
+AgentEvent = RunStarted | StrategyProposed | CodeAttempted | ScoreAssigned
+
+# An attempt's strategy and number.
+AttemptPlace = tuple[str, int]
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -36,21 +47,22 @@ class Folded(Enum):
 class Run:
     """What is known of one run."""
 
-    __slots__ = ("attempts", "refused", "run_id", "started", "strategies")
+    __slots__ = ("attempts", "refused", "run_id", "scores", "started", "strategies")
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.started: RunStarted | None = None
         self.strategies: dict[str, StrategyProposed] = {}
-        self.attempts: dict[tuple[str, int], CodeAttempted] = {}
+        self.attempts: dict[AttemptPlace, CodeAttempted] = {}
+        self.scores: dict[AttemptPlace, ScoreAssigned] = {}
         self.refused: dict[bytes, None] = {}
 
     def fold(self, event: AgentEvent) -> Folded:
         """Take in one event.
 
-        Raises: InvalidRecord (`conflicting_attempt`, `conflicting_strategy`, `conflicting_start`)
-        when another event already says otherwise; that one stands. The same refusal again is a
-        duplicate.
+        Raises: InvalidRecord (`conflicting_attempt`, `conflicting_strategy`, `conflicting_start`,
+        `conflicting_score`) when another event already says otherwise; that one stands. The same
+        refusal again is a duplicate.
         """
         standing: AgentEvent
         if isinstance(event, CodeAttempted):
@@ -59,6 +71,9 @@ class Run:
         elif isinstance(event, StrategyProposed):
             standing = self.strategies.setdefault(event.strategy_id, event)
             reason = CONFLICTING_STRATEGY
+        elif isinstance(event, ScoreAssigned):
+            standing = self.scores.setdefault((event.strategy_id, event.attempt), event)
+            reason = CONFLICTING_SCORE
         else:
             standing = self.started = self.started or event
             reason = CONFLICTING_START
@@ -84,7 +99,32 @@ class Run:
             yield event_digest(strategy)
         for attempt in self.attempts.values():
             yield event_digest(attempt)
+        for score in self.scores.values():
+            yield event_digest(score)
         yield from self.refused
+
+    def judged(self) -> "Run":
+        """The run with the scores that were assigned instead of the attempts' own.
+
+        Guarantee: a function of what was taken in, whatever came first; a run without such scores
+        is itself.
+        """
+        if not self.scores:
+            return self
+        run = Run(self.run_id)
+        run.started, run.strategies, run.scores = self.started, self.strategies, self.scores
+        run.attempts = {
+            place: _judged(attempt, self.scores.get(place))
+            for place, attempt in self.attempts.items()
+        }
+        return run
+
+
+def _judged(attempt: CodeAttempted, assigned: ScoreAssigned | None) -> CodeAttempted:
+    """A score of code that did not run, or tells nothing, would say what cannot be."""
+    if assigned is None or not attempt.ran or attempt.is_void:
+        return attempt
+    return msgspec.structs.replace(attempt, score=assigned.score)
 
 
 def event_digest(event: Event) -> bytes:
@@ -102,5 +142,6 @@ def _content_getter(event_type: type[msgspec.Struct]) -> Callable[[Event], objec
     return attrgetter(*names) if names else lambda _: ()
 
 
-_STAMPS = ("time", "event_id", "run_id")
+# Nor does it matter who assigned a score.
+_STAMPS = ("time", "event_id", "run_id", "by")
 _CONTENTS = {kind: (kind.__struct_config__.tag, _content_getter(kind)) for kind in EVENT_TYPES}

@@ -292,7 +292,7 @@ def acls_table() -> str:
 # Who reads the settings that a class adds to those of its bases.
 READERS = {
     "KafkaSettings": "all",
-    "TopicSettings": "`topics apply`",
+    "TopicSettings": "`topics apply`, `bridge`",
     "PairingSettings": "worker, `replay`",
     "GarblingSettings": "worker, `replay`",
     "WorkerSettings": "worker",
@@ -400,6 +400,7 @@ LETTER_REASONS = (
     runs.CONFLICTING_ATTEMPT,
     runs.CONFLICTING_STRATEGY,
     runs.CONFLICTING_START,
+    runs.CONFLICTING_SCORE,
     partition.RUN_SETTLED,
 )
 
@@ -419,8 +420,8 @@ def test_every_reason_of_a_dead_letter_is_explained(reason: str) -> None:
 def test_no_other_reason_is_given_to_a_dead_letter() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "streams").glob("*.py"))
     sources += "".join(path.read_text() for path in (ROOT / "schemas").glob("*.py"))
-    named = set(re.findall(r'^([A-Z_]+) = "\w+_(?:event|row|attempt|strategy|start|settled)"$',
-                           sources, re.MULTILINE))  # fmt: skip
+    ends = "event|row|attempt|strategy|start|score|settled"
+    named = set(re.findall(rf'^([A-Z_]+) = "\w+_(?:{ends})"$', sources, re.MULTILINE))
 
     assert len(named) == len(LETTER_REASONS)
     raised = set(re.findall(r"InvalidRecord\((\w+),", sources))

@@ -109,6 +109,15 @@ def attempt_number(value: object) -> int:
     return number
 
 
+def score_assigned(*, strategy_id: object, attempt: int, score: object, by: object) -> Fields:
+    return {
+        "type": "score.assigned",
+        "strategy_id": _text("strategy_id", strategy_id),
+        "attempt": attempt,
+        "score": _score(score),
+    } | _given(by=_optional_text("by", by))
+
+
 def run_finished() -> Fields:
     return {"type": "run.finished"}
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import pairstream_client
 import schemas
-from pairstream_client import RunRecorder
+from pairstream_client import RunRecorder, assign_score
 from pairstream_client.events import FAULTS, MAX_ATTEMPT, PROMPT_PARTS
 from schemas.errors import InvalidRecord
 from schemas.events import CodeAttempted, parse_event
@@ -45,6 +45,11 @@ def _attempt(publisher: KeepingPublisher, example: dict[str, Any]) -> None:
     strategy.attempt(example["code"], **{name: example[name] for name in names if name in example})
 
 
+def _assign(publisher: KeepingPublisher, example: dict[str, Any]) -> None:
+    names = ("run_id", "strategy_id", "attempt", "score", "by")
+    assign_score(**{name: example[name] for name in names}, publisher=publisher)
+
+
 def _finish(publisher: KeepingPublisher, _: dict[str, Any]) -> None:
     _recorder(publisher).finish()
 
@@ -53,6 +58,7 @@ RECORD: dict[str, Callable[[KeepingPublisher, dict[str, Any]], None]] = {
     "run.started": _start,
     "strategy.proposed": _propose,
     "code.attempted": _attempt,
+    "score.assigned": _assign,
     "run.finished": _finish,
 }
 

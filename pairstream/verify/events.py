@@ -213,6 +213,12 @@ FIELDS: dict[str, dict[str, Kind]] = {
         "error": _optional(_text),
         "fault": _optional(_fault),
     },
+    "score.assigned": {
+        "strategy_id": _text,
+        "attempt": _attempt,
+        "score": _score,
+        "by": _optional(_text),
+    },
     "run.finished": {},
     "run.expired": {"events": _attempt},
 }

@@ -78,6 +78,7 @@ def _collect(run_id: str, events: list[Json]) -> Json:
     start: Json = {}
     plans: dict[str, Json] = {}
     attempts: dict[tuple[str, int], Json] = {}
+    scores: dict[tuple[str, int], float] = {}
     for event in events:
         if event["type"] == "run.started":
             start = start or event
@@ -85,6 +86,12 @@ def _collect(run_id: str, events: list[Json]) -> Json:
             plans.setdefault(event["strategy_id"], event)
         elif event["type"] == "code.attempted":
             attempts.setdefault((event["strategy_id"], event["attempt"]), event)
+        elif event["type"] == "score.assigned":
+            scores.setdefault((event["strategy_id"], event["attempt"]), event["score"])
+    for place, score in scores.items():
+        attempt = attempts.get(place)
+        if attempt is not None and attempt["ran"] and _counts(attempt):
+            attempts[place] = {**attempt, "score": score}
     strategies = []
     for strategy_id in sorted(set(plans) | {place[0] for place in attempts}):
         plan = plans.get(strategy_id, {})
@@ -103,6 +110,7 @@ def _collect(run_id: str, events: list[Json]) -> Json:
         "started": bool(start),
         "strategies": strategies,
         "all_attempts": list(attempts.values()),
+        "is_scored_only": any(place not in attempts for place in scores),
         "who": {name: start.get(name) for name in ("agent_id", "task_id", "policy_id")},
     }
 
@@ -222,7 +230,8 @@ def _row(
 
 def _reason(run: Json) -> str | None:
     counting = [attempt for attempt in run["all_attempts"] if _counts(attempt)]
-    if not run["started"] or any(s["text"] is None for s in run["strategies"]):
+    is_torn = any(s["text"] is None for s in run["strategies"]) or run["is_scored_only"]
+    if not run["started"] or is_torn:
         return "incomplete"
     if run["all_attempts"] and not counting:
         return "void"

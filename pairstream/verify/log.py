@@ -16,14 +16,15 @@ from schemas.topics import MAX_ROW_BYTES
 
 Verdict = Literal[
     "taken_in", "settles", "duplicate", "invalid_event", "conflicting_start",
-    "conflicting_strategy", "conflicting_attempt", "run_settled", "unknown_type", "overtaken",
-    "beyond_limit",
+    "conflicting_strategy", "conflicting_attempt", "conflicting_score", "run_settled",
+    "unknown_type", "overtaken", "beyond_limit",
 ]  # fmt: skip
 
 REFUSALS: dict[str, Verdict] = {
     "run.started": "conflicting_start",
     "strategy.proposed": "conflicting_strategy",
     "code.attempted": "conflicting_attempt",
+    "score.assigned": "conflicting_score",
 }
 REFUSED = frozenset({"invalid_event", "run_settled", *REFUSALS.values()})
 
@@ -31,7 +32,7 @@ REFUSED = frozenset({"invalid_event", "run_settled", *REFUSALS.values()})
 EVENT_BYTES = 1024
 
 # What a sender that tries again may say differently.
-STAMPS = ("time", "event_id", "run_id")
+STAMPS = ("time", "event_id", "run_id", "by")
 
 
 class EventRecord(NamedTuple):
@@ -48,7 +49,7 @@ class OpenRun:
     """A run that has not ended.
 
     Attributes:
-        said: what stands in each place (its start, a strategy, an attempt), as a digest.
+        said: what stands in each place (its start, a strategy, an attempt, a score), as a digest.
         refused: digests of what said otherwise.
         kept: offset and value of all that was new, the refused ones included.
         size: of all that is kept.

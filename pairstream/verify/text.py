@@ -35,6 +35,7 @@ def _events(events: Mapping[str, int]) -> str:
         "conflicting_start": "conflicting starts",
         "conflicting_strategy": "conflicting strategies",
         "conflicting_attempt": "conflicting attempts",
+        "conflicting_score": "conflicting scores",
         "run_settled": "too late",
     }
     parts += [f"{events[key]} {words}" for key, words in named.items() if events.get(key)]

@@ -22,9 +22,16 @@ ATTEMPTED = {
     "ran": True,
     "score": 1.5,
 }
+ASSIGNED = {
+    "type": "score.assigned",
+    **COMMON,
+    "strategy_id": "s-1",
+    "attempt": 1,
+    "score": 2.5,
+}
 FINISHED = {"type": "run.finished", **COMMON}
 EXPIRED = {"type": "run.expired", **COMMON, "events": 1}
-VALID: list[Event] = [STARTED, PROPOSED, ATTEMPTED, FINISHED, EXPIRED]
+VALID: list[Event] = [STARTED, PROPOSED, ATTEMPTED, ASSIGNED, FINISHED, EXPIRED]
 BY_TYPE: dict[str, Event] = {event["type"]: event for event in VALID}
 
 

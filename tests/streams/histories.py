@@ -125,6 +125,13 @@ def attempted(
     return _event("code.attempted", run_id, **fields)
 
 
+def assigned(
+    number: int, score: float, *, strategy_id: str = "s-1", run_id: str = "r-1", **more: Any
+) -> JsonEvent:
+    fields = {"strategy_id": strategy_id, "attempt": number, "score": score, **more}
+    return _event("score.assigned", run_id, **fields)
+
+
 def to_bytes(event: JsonEvent) -> bytes:
     return json.dumps(event, ensure_ascii=False).encode()
 
@@ -187,6 +194,8 @@ OWN_PROMPTS = (None, None, None, prompts("run"), prompts("own"))
 GETTERS: tuple[list[str] | None, ...] = (None, [], ["get()"], ["one()", "two()"])
 # A part of a run that is seldom missing.
 PRESENT = st.sampled_from((True,) * 15 + (False,))
+# Attempts whose scores come later; seldom of one that is not there.
+SCORED = st.sampled_from(((), (), (), (), (), (1,), (2, 1), (9,)))
 BAD_VALUES = (b"", b"{", b"\xff", b'{"type": "run.started"}', b'{"type": "run.paused"}')
 
 
@@ -211,11 +220,16 @@ def distinct_events(draw: st.DrawFn, run_id: str = "r-1") -> list[JsonEvent]:
             code = draw(st.sampled_from(("x = 1", "x = 2", "x = 3", "")))
             what = draw(st.sampled_from(results))
             events.append(attempted(number, code, what, strategy_id=strategy_id, run_id=run_id))
+        for number in draw(SCORED):
+            score = draw(st.sampled_from((0, 1.0, 3.5)))
+            events.append(assigned(number, score, strategy_id=strategy_id, run_id=run_id))
     return events
 
 
 def conflicting(event: JsonEvent) -> JsonEvent:
     """Another event in the same place that says otherwise."""
+    if event["type"] == "score.assigned":
+        return {**event, "score": event["score"] + 1}
     changed = {"run.started": "task_id", "strategy.proposed": "strategy", "code.attempted": "code"}
     return {**event, changed[event["type"]]: "said otherwise"}
 

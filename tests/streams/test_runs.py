@@ -128,7 +128,11 @@ def test_order_of_arrival_and_duplicates_change_no_result(
 def test_pairs_are_fair(events: list[JsonEvent]) -> None:
     """The chosen side is a success with the best score, the rejected one is another text."""
     settlement = settled(events, extended=True)
-    attempts = {(e["strategy_id"], e["attempt"]): e for e in events if "attempt" in e}
+    attempts = {(e["strategy_id"], e["attempt"]): e for e in events if "code" in e}
+    for event in events:
+        place = (event.get("strategy_id"), event.get("attempt"))
+        if event["type"] == "score.assigned" and attempts.get(place, VOID)["ran"]:
+            attempts[place] = {**attempts[place], "score": event["score"]}
     successes = [e for e in attempts.values() if e["score"] > 0 and "fault" not in e]
     for pair in settlement.pairs + [request.pair for request in settlement.garble_requests]:
         of_all = pair.rule == "strategy_contrast"
