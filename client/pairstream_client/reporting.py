@@ -1,0 +1,180 @@
+"""What the adapters of frameworks have in common: from what an agent is asked, says and tries to
+the events of its run. Nothing here raises or waits.
+
+An agent's words before its code are its strategy; the same words again are the same strategy.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+
+from pairstream_client.publisher import Publisher, process_publisher
+from pairstream_client.recorder import RunRecorder, Strategy
+
+# What a piece of code achieved, by the code and what it gave back: 0 or more.
+Score = Callable[[str, object], float]
+
+Message = Mapping[str, str]
+
+SYSTEM_ROLES = ("system", "developer")
+ASKING_ROLES = (*SYSTEM_ROLES, "user")
+
+DID_NOT_COMPILE = ("SyntaxError", "IndentationError", "TabError")
+
+
+class Quietly:
+    """Whatever goes wrong inside ends here, counted and said; the agent goes on."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._publisher.drop(f"an adapter met an unexpected {type(error).__name__}")
+        return True
+
+
+class Reports:
+    """What every reporter is made of: how to score, and who reports.
+
+    Args:
+        score: what a piece of code achieved, by the code and what it gave back. Where it raises,
+            the attempt is void (`infrastructure`): nobody knows what it was worth.
+        task_id: the same for runs of the same task.
+        policy_id: which model or adapter writes the runs; the model's name by default.
+    """
+
+    def __init__(
+        self,
+        score: Score,
+        *,
+        agent_id: str | None = None,
+        task_id: str | None = None,
+        policy_id: str | None = None,
+        publisher: Publisher | None = None,
+    ) -> None:
+        self.score = score
+        self.agent_id = agent_id
+        self.task_id = task_id
+        self.policy_id = policy_id
+        self.publisher = process_publisher() if publisher is None else publisher
+
+    def run(self) -> "ReportedRun":
+        return ReportedRun(self)
+
+
+class ReportedRun:
+    """One run; it begins with the first thing that its model is asked."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+        self._recorder: RunRecorder | None = None
+        self._strategies: dict[str, Strategy] = {}
+        self._plan = ""
+
+    def asked(
+        self, messages: Sequence[Message], *, agent: str | None = None, model: str | None = None
+    ) -> None:
+        """What a model is asked; only the first time counts, up to the agent's own words."""
+        if self._recorder is not None:
+            return
+        system, request = _split(messages)
+        self._recorder = RunRecorder(
+            {
+                "system_plist": system,
+                "basic_env_plist": [],
+                "special_egc_req_plist": [],
+                "strat_code_req_plist": request,
+            },
+            agent_id=self._reports.agent_id or agent,
+            task_id=self._reports.task_id,
+            policy_id=self._reports.policy_id or model,
+            publisher=self._reports.publisher,
+        )
+
+    def said(self, text: str) -> None:
+        """What the model says beside its code."""
+        self._plan = text.strip() or self._plan
+
+    def tried(self, code: str, *, result: object = None, error: str | None = None) -> None:
+        """What became of a piece of code; with an error it did not run."""
+        if self._recorder is None or not self._plan:
+            self._reports.publisher.drop("code came before what the agent was asked, or said")
+            return
+        strategy = self._strategies.get(self._plan)
+        if strategy is None:
+            strategy = self._strategies[self._plan] = self._recorder.propose(self._plan)
+        if error is not None:
+            compiled = not any(name in error for name in DID_NOT_COMPILE)
+            strategy.attempt(code, compiled=compiled, ran=False, error=error)
+            return
+        score = _Scored()
+        with score:
+            score.value = self._reports.score(code, result)
+        fault = None if score.error is None else "infrastructure"
+        strategy.attempt(
+            code, compiled=True, ran=True, score=score.value, error=score.error, fault=fault
+        )
+
+    def finish(self) -> None:
+        if self._recorder is not None:
+            self._recorder.finish()
+
+
+class _Scored:
+    """The score, or why there is none; what a user's function raises does not reach the agent."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self.error: str | None = None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.error = f"the score function raised {type(error).__name__}"
+        return True
+
+
+def _split(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    """The leading messages of the system, and what follows up to the agent's first words."""
+    asked: list[Message] = []
+    for message in messages:
+        if message["role"] not in ASKING_ROLES:
+            break
+        asked.append(message)
+    lead = 0
+    while lead < len(asked) and asked[lead]["role"] in SYSTEM_ROLES:
+        lead += 1
+    return asked[:lead], asked[lead:]
+
+
+def text_of(content: object) -> str:
+    """The words of a message whose content is a text, or parts of which some are text."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        return ""
+    return "\n".join(filter(None, map(_words, content)))
+
+
+def _words(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    text = part.get("text") if isinstance(part, Mapping) else getattr(part, "text", None)
+    return text if isinstance(text, str) else ""

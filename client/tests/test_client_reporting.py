@@ -1,0 +1,168 @@
+"""What the adapters of frameworks share: from what an agent is asked, says and tries to its run."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from client_support import KeepingPublisher
+
+from pairstream_client.reporting import Quietly, ReportedRun, Reports, text_of
+from pairstream_client.smolagents import Reporter
+from schemas.events import CodeAttempted, RunFinished, RunStarted, StrategyProposed
+
+ASKED = [
+    {"role": "developer", "content": "You tidy."},
+    {"role": "user", "content": "Tidy up."},
+    {"role": "assistant", "content": "I begin."},
+    {"role": "user", "content": "Go on."},
+]
+
+
+def length(_: str, result: object) -> float:
+    return float(len(str(result)))
+
+
+@pytest.fixture
+def run(keeping: KeepingPublisher) -> ReportedRun:
+    return Reports(length, task_id="t-1", publisher=keeping).run()
+
+
+def attempts(keeping: KeepingPublisher) -> list[tuple[Any, ...]]:
+    return [
+        (each.strategy_id, each.attempt, each.code, each.compiled, each.ran, each.score, each.fault)
+        for each in keeping.events
+        if isinstance(each, CodeAttempted)
+    ]
+
+
+def test_run_begins_with_what_its_model_is_asked_up_to_its_own_words(
+    run: ReportedRun, keeping: KeepingPublisher
+) -> None:
+    run.asked(ASKED, agent="a", model="m")
+    run.asked([{"role": "user", "content": "Another time."}])
+
+    [started] = keeping.events
+    assert isinstance(started, RunStarted)
+    told = [message.content for message in started.prompts.full()]
+    assert told == ["You tidy.", "Tidy up."]
+    assert len(started.prompts.system_plist) == 1
+    assert (started.agent_id, started.task_id, started.policy_id) == ("a", "t-1", "m")
+
+
+def test_same_words_are_the_same_strategy_and_silence_goes_on_with_the_last(
+    run: ReportedRun, keeping: KeepingPublisher
+) -> None:
+    run.asked(ASKED)
+    run.said("Plan a.")
+    run.tried("x", error="SyntaxError: (")
+    run.said("  ")
+    run.tried("y", error="ValueError")
+    run.said("Plan b.")
+    run.tried("z", result="123")
+    run.said("Plan a.\n")
+    run.tried("w", result="")
+    run.finish()
+
+    assert attempts(keeping) == [
+        ("s-1", 1, "x", False, False, 0.0, None),
+        ("s-1", 2, "y", True, False, 0.0, None),
+        ("s-2", 1, "z", True, True, 3.0, None),
+        ("s-1", 3, "w", True, True, 0.0, None),
+    ]
+    plans = [event.strategy for event in keeping.events if isinstance(event, StrategyProposed)]
+    assert plans == ["Plan a.", "Plan b."]
+    assert isinstance(keeping.events[-1], RunFinished)
+
+
+def test_score_function_that_raises_makes_the_attempt_void(keeping: KeepingPublisher) -> None:
+    def broken(_: str, __: object) -> float:
+        raise ValueError("no tests today")
+
+    run = Reports(broken, publisher=keeping).run()
+    run.asked(ASKED)
+    run.said("Plan.")
+    run.tried("x", result="1")
+
+    assert attempts(keeping) == [("s-1", 1, "x", True, True, 0.0, "infrastructure")]
+
+
+def test_code_before_any_words_is_dropped_and_counted(
+    run: ReportedRun, keeping: KeepingPublisher
+) -> None:
+    run.tried("x")
+    run.asked(ASKED)
+    run.tried("x")
+    run.finish()
+
+    assert attempts(keeping) == []
+    assert keeping.stats.dropped == 2
+
+
+def test_what_an_adapter_does_not_expect_never_reaches_the_agent(keeping: KeepingPublisher) -> None:
+    with Quietly(keeping):
+        raise KeyError("a field of the framework's that is gone")
+
+    assert keeping.stats.dropped == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("a", "a"),
+        ([{"type": "text", "text": "a"}, {"type": "image"}, "b"], "a\nb"),
+        ([SimpleNamespace(text="a")], "a"),
+        (None, ""),
+        (3, ""),
+    ],
+)
+def test_words_of_a_message_are_its_text_parts(content: object, text: str) -> None:
+    assert text_of(content) == text
+
+
+# --- smolagents, whose steps tell all ------------------------------------------------------------
+
+
+def step(number: int, **fields: Any) -> SimpleNamespace:
+    usual: dict[str, Any] = {
+        "step_number": number,
+        "model_input_messages": [
+            SimpleNamespace(role=SimpleNamespace(value=m["role"]), content=m["content"])
+            for m in ASKED
+        ],
+        "model_output": f"Plan.\n<code>\ncode {number}\n</code>",
+        "code_action": f"code {number}",
+        "observations": "seen",
+        "action_output": None,
+        "error": None,
+        "is_final_answer": False,
+    }
+    return SimpleNamespace(**{**usual, **fields})
+
+
+def test_each_run_of_an_agent_is_a_run(keeping: KeepingPublisher) -> None:
+    reporter = Reporter(length, publisher=keeping)
+    agent = SimpleNamespace(name=None, model=SimpleNamespace(model_id="m"))
+
+    for _ in range(2):
+        reporter(step(1, error=ValueError("no")), agent)
+        reporter(step(2, is_final_answer=True, action_output="12345"), agent)
+
+    assert attempts(keeping) == 2 * [
+        ("s-1", 1, "code 1", True, False, 0.0, None),
+        ("s-1", 2, "code 2", True, True, 5.0, None),
+    ]
+    assert len({event.run_id for event in keeping.events}) == 2
+    assert sum(isinstance(event, RunFinished) for event in keeping.events) == 2
+
+
+def test_run_ends_when_its_steps_have_run_out(keeping: KeepingPublisher) -> None:
+    class AgentMaxStepsError(Exception):
+        pass
+
+    reporter = Reporter(length, publisher=keeping)
+    reporter(step(1), SimpleNamespace())
+    last = {"code_action": None, "model_input_messages": None, "model_output": None}
+    reporter(step(2, error=AgentMaxStepsError(), **last), SimpleNamespace())
+
+    assert len(attempts(keeping)) == 1
+    assert isinstance(keeping.events[-1], RunFinished)
