@@ -15,6 +15,7 @@ INBOX = "pairstream.otlp-spans"
 RETENTION_MS = DAY_MS
 
 ACKNOWLEDGED_SECONDS = 8.0
+CREATED_SECONDS = 10.0
 
 
 class NotKept(Exception):
@@ -44,6 +45,10 @@ def create_inbox(settings: TopicSettings) -> str:
     cluster, topic = Cluster(settings), inbox_topic(settings)
     if not cluster.partitions().get(topic.topic):
         cluster.create([topic])
+        # Brokers hear of it a little after it is made.
+        deadline = time.monotonic() + CREATED_SECONDS
+        while not cluster.partitions().get(topic.topic) and time.monotonic() < deadline:
+            time.sleep(0.05)
     return str(topic.topic)
 
 

@@ -13,7 +13,6 @@ from pairstream.bridge.book import OpenTrace, TraceBook, Waits
 from pairstream.bridge.span_reader import SpanReader
 from pairstream.formats.exports import read_export
 from pairstream.formats.record import Choices, Unreadable
-from pairstream.formats.spans import Note, Span
 from pairstream.formats.trace_files import read_trace
 from pairstream.run_mapping import RunMapping
 from pairstream.sending import Sender
@@ -24,7 +23,7 @@ POLL_SECONDS = 0.5
 
 
 class Mapper:
-    """Args: `mapping` says what cannot be mapped, and counts. Attributes: `events`, sent."""
+    """Args: `mapping` says what cannot be mapped, and counts."""
 
     def __init__(
         self,
@@ -34,13 +33,17 @@ class Mapper:
         waits: Waits,
         mapping: RunMapping,
     ) -> None:
-        self._settings = settings
+        self._sender = Sender(settings)
         self._topic = Names(settings.topic_prefix).topic(RUN_EVENTS)
         self._choices = choices
         self._mapping = mapping
         self._reader = SpanReader(settings, topics)
         self._book = TraceBook(waits, self._reader.passed_over)
-        self.events = 0
+
+    @property
+    def events(self) -> int:
+        """How many were sent."""
+        return self._sender.sent - self._sender.too_large
 
     def run(self) -> NoReturn:
         """Until a signal unwinds it. Raises: PairstreamError when Kafka fails for long."""
@@ -59,24 +62,22 @@ class Mapper:
         assert partition is not None
         assert offset is not None
         place = f"{topic}/{partition}/{offset}"
-        items: list[Span | Note] = []
         try:
-            items += read_export(message.value() or b"", place)
+            items = list(read_export(message.value() or b"", place))
         except Unreadable as error:
             self._mapping.refuse(place, str(error))
+            items = []
         self._book.add((topic, partition), offset, items, time.monotonic())
 
     def _send(self, due: list[tuple[str, OpenTrace]]) -> None:
         if not due:
             return
-        sender = Sender(self._settings)
         for _, trace in due:
             spans = list(trace.spans.values())
             if spans:  # else only scores came, and nothing that they are of
                 run = read_trace(spans, trace.notes, self._choices)
                 for _, run_id, value in self._mapping.events(run):
-                    sender.send(self._topic, run_id.encode(), value, label=f"run {run_id}")
-        sender.finish("events", remedy="start the bridge again, nothing is lost")
-        self.events += sender.sent - sender.too_large
+                    self._sender.send(self._topic, run_id.encode(), value, label=f"run {run_id}")
+        self._sender.finish("events", remedy="start the bridge again, nothing is lost")
         for trace_id, _ in due:
             self._book.close(trace_id)

@@ -23,6 +23,7 @@ from pairstream.bridge.intake import listening
 from pairstream.bridge.span_reader import GROUP
 from schemas import clients
 from schemas.topics import RUN_EVENTS
+from tests.apache_kafka import ApacheKafka
 from tests.commands.deployment import Deployment, parsed_pairs
 from tests.conftest import Pairstream
 from tests.formats.reading import RECORDED
@@ -140,6 +141,17 @@ def test_topic_of_the_collector_is_read_in_both_encodings(deployment: Deployment
 
 
 def test_restart_maps_no_trace_from_a_part_of_its_spans(deployment: Deployment) -> None:
+    check_restart(deployment)
+
+
+@pytest.mark.kafka
+def test_restart_on_apache_kafka_maps_no_trace_from_a_part_of_its_spans(
+    apache_kafka: ApacheKafka, prefix: str, tmp_path: Path
+) -> None:
+    check_restart(Deployment(apache_kafka.bootstrap_servers, prefix, tmp_path / "data"))
+
+
+def check_restart(deployment: Deployment) -> None:
     """A trace that is not whole holds the position back, behind which stand parts of others."""
     topic = f"{deployment.names.prefix}otlp_spans"
     deployment.create(topic, 1)
