@@ -17,7 +17,7 @@ help: ## List the targets
 # PyTorch first and alone, so that a build of it that is at hand (such as the CPU's) is taken.
 .venv/.complete: .venv/.service
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --editable '.[train]' --editable ./client --group dev
+	$(BIN)/pip install --quiet --editable '.[train,ui]' --editable ./client --group dev
 	@touch $@
 
 setup: .venv/.complete ## Install everything that developing takes into .venv

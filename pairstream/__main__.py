@@ -25,6 +25,7 @@ COMMANDS = {
     "trainings": "List, follow, cancel and retry trainings.",
     "models": "List, compare, promote, roll back and merge models.",
     "status": "One screen: lag, runs, pairs, datasets, trainings.",
+    "ui": "A site: stream, yield, pairs, datasets, trainings, models.",
     "dlt": "Show and re-send dead letters.",
     "spool": "Show and send what agents that ended have left.",
     "explain": "Why a run gave the rows that it gave.",

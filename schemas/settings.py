@@ -437,10 +437,39 @@ class TrainerSettings(TrainingSettings, frozen=True, kw_only=True):
     ] = 30.0
 
 
-SETTINGS_CLASSES: tuple[type[Struct], ...] = (TopicSettings, WorkerSettings, TrainerSettings)
+class UiSettings(DataSettings, frozen=True, kw_only=True):
+    """The site of `pairstream ui`."""
+
+    ui_host: Annotated[
+        str,
+        Meta(min_length=1, description="Where the site listens; elsewhere than on loopback it "
+             "wants a token."),
+    ] = "127.0.0.1"  # fmt: skip
+    ui_port: Annotated[
+        int, Meta(ge=0, le=65535, description="The site's port; 0: any that is free.")
+    ] = 8321
+    ui_token: Annotated[
+        str | None,
+        Meta(
+            description="What callers of the site must know, as the password or as Bearer; by the "
+            "environment or a file, never a flag."
+        ),
+    ] = None
+    ui_token_file: Annotated[str | None, Meta(description="A file with the site's token.")] = None
+
+
+SETTINGS_CLASSES: tuple[type[Struct], ...] = (
+    TopicSettings, WorkerSettings, TrainerSettings, UiSettings
+)  # fmt: skip
 
 SECRETS = frozenset(
-    {"sasl_password", "sasl_oauthbearer_client_secret", "ssl_key_password", "garbler_api_key"}
+    {
+        "sasl_password",
+        "sasl_oauthbearer_client_secret",
+        "ssl_key_password",
+        "garbler_api_key",
+        "ui_token",
+    }
 )
 
 # `PAIRSTREAM_SASL_PASSWORD_FILE` names a file with the secret, as orchestrators mount it.

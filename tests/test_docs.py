@@ -301,6 +301,7 @@ READERS = {
     "RecipeSettings": "trainer",
     "TrainingSettings": "trainer",
     "TrainerSettings": "trainer",
+    "UiSettings": "`ui`",
 }
 
 

@@ -42,7 +42,17 @@ def help_of(*path: str) -> str:
 
 
 def test_commands_are_those_of_the_contract() -> None:
-    more = {"dataset", "forget", "schema", "verify", "spool", "models", "reproduce", "trainings"}
+    more = {
+        "dataset",
+        "forget",
+        "schema",
+        "verify",
+        "spool",
+        "models",
+        "reproduce",
+        "trainings",
+        "ui",
+    }
 
     assert set(COMMANDS) == CONTRACT | more
 

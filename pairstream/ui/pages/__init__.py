@@ -1,0 +1,1 @@
+"""One module a page: from what was asked for to what the template shows."""
