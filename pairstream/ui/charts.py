@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+# Of a chart that has half the page; one that has all of it is `WIDE`.
 WIDTH, HEIGHT = 640, 220
+WIDE = 1160
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34
 MAX_POINTS = 300
 TICKS = 4
 BAR_SHARE = 0.8
+MAX_BAR = 56
 
 
 class Series(NamedTuple):
@@ -76,7 +79,9 @@ def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [points[round(each * step)] for each in range(MAX_POINTS)]
 
 
-def line_chart(title: str, series: Sequence[Series], *, x_name: str) -> Markup | None:
+def line_chart(
+    title: str, series: Sequence[Series], *, x_name: str, width: int = WIDTH
+) -> Markup | None:
     """Lines over a common x; None where there is nothing to draw."""
     drawn = [Series(each.name, thinned(each.points)) for each in series if each.points]
     if not drawn:
@@ -84,10 +89,11 @@ def line_chart(title: str, series: Sequence[Series], *, x_name: str) -> Markup |
     xs = [x for each in drawn for x, _ in each.points]
     ys = [y for each in drawn for _, y in each.points]
     y_ticks = ticks(min(ys), max(ys))
-    across = _Scale(min(xs), max(max(xs), min(xs) + 1e-9), LEFT, WIDTH - RIGHT)
+    across = _Scale(min(xs), max(max(xs), min(xs) + 1e-9), LEFT, width - RIGHT)
     up = _Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
     x_ticks = [tick for tick in ticks(min(xs), max(xs)) if min(xs) <= tick <= max(xs)]
-    parts = [_grid(up, y_ticks), _x_labels([(across.at(t), number(t)) for t in x_ticks], x_name)]
+    labels = [(across.at(tick), number(tick)) for tick in x_ticks]
+    parts = [_grid(up, y_ticks, width), _x_labels(labels, x_name, width)]
     for place, each in enumerate(series, 1):
         line = next((found for found in drawn if found.name == each.name), None)
         if line is not None:
@@ -96,7 +102,7 @@ def line_chart(title: str, series: Sequence[Series], *, x_name: str) -> Markup |
         f"{each.name} from {number(each.points[0][1])} to {number(each.points[-1][1])}"
         for each in drawn
     )
-    return _picture(f"{title} by {x_name}: {ends}", parts)
+    return _picture(f"{title} by {x_name}: {ends}", parts, width)
 
 
 def _line(series: Series, place: int, across: _Scale, up: _Scale) -> Markup:
@@ -114,23 +120,24 @@ def column_chart(title: str, bins: Sequence[Bin], names: Sequence[str]) -> Marku
         return None
     y_ticks = ticks(0, most)
     up = _Scale(0, y_ticks[-1], HEIGHT - BOTTOM, TOP)
-    slot = (WIDTH - LEFT - RIGHT) / len(bins)
-    parts = [_grid(up, y_ticks)]
+    slot = (WIDE - LEFT - RIGHT) / len(bins)
+    parts = [_grid(up, y_ticks, WIDE)]
+    width = min(slot * BAR_SHARE, MAX_BAR)
     for place, each in enumerate(bins):
-        parts.append(_column(each, names, up, LEFT + slot * (place + (1 - BAR_SHARE) / 2), slot))
-    every = max(1, math.ceil(len(bins) / 7))
+        parts.append(_column(each, names, up, LEFT + slot * (place + 0.5) - width / 2, width))
+    every = max(1, math.ceil(len(bins) / 12))
     labels = [
         (round(LEFT + slot * (place + 0.5), 1), each.label)
         for place, each in enumerate(bins)
         if place % every == 0
     ]
-    parts.append(_x_labels(labels, ""))
+    parts.append(_x_labels(labels, "", WIDE))
     sums = {name: sum(each.parts.get(name, 0) for each in bins) for name in names}
     told = ", ".join(f"{number(total)} {name}" for name, total in sums.items() if total)
-    return _picture(f"{title}, {bins[0].label} to {bins[-1].label}: {told}", parts)
+    return _picture(f"{title}, {bins[0].label} to {bins[-1].label}: {told}", parts, WIDE)
 
 
-def _column(each: Bin, names: Sequence[str], up: _Scale, left: float, slot: float) -> Markup:
+def _column(each: Bin, names: Sequence[str], up: _Scale, left: float, width: float) -> Markup:
     boxes, below = [], 0
     for place, name in enumerate(names, 1):
         runs = each.parts.get(name, 0)
@@ -138,7 +145,7 @@ def _column(each: Bin, names: Sequence[str], up: _Scale, left: float, slot: floa
             continue
         top, bottom = up.at(below + runs), up.at(below)
         below += runs
-        size = round(left, 1), top, round(slot * BAR_SHARE, 1), round(bottom - top, 1)
+        size = round(left, 1), top, round(width, 1), round(bottom - top, 1)
         box = Markup(
             '<rect class="fill s{}" x="{}" y="{}" width="{}" height="{}">'
             "<title>{}: {} {}</title></rect>"
@@ -147,38 +154,39 @@ def _column(each: Bin, names: Sequence[str], up: _Scale, left: float, slot: floa
     return Markup("").join(boxes)
 
 
-def _grid(up: _Scale, values: Sequence[float]) -> Markup:
+def _grid(up: _Scale, values: Sequence[float], width: int) -> Markup:
     line = Markup(
         '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
         '<text class="tick end" x="{}" y="{}">{}</text>'
     )
     return Markup("").join(
         line.format(
-            LEFT, WIDTH - RIGHT, up.at(v), up.at(v), LEFT - 6, round(up.at(v) + 4, 1), number(v)
+            LEFT, width - RIGHT, up.at(v), up.at(v), LEFT - 6, round(up.at(v) + 4, 1), number(v)
         )
         for v in values
     )
 
 
-def _x_labels(labels: Sequence[tuple[float, str]], name: str) -> Markup:
+def _x_labels(labels: Sequence[tuple[float, str]], name: str, width: int) -> Markup:
     text = Markup('<text class="tick {}" x="{}" y="{}">{}</text>')
     shown = [
-        text.format(_anchor(place), place, HEIGHT - BOTTOM + 16, label) for place, label in labels
+        text.format(_anchor(place, width), place, HEIGHT - BOTTOM + 16, label)
+        for place, label in labels
     ]
     if name:
-        middle = round((LEFT + WIDTH - RIGHT) / 2, 1)
+        middle = round((LEFT + width - RIGHT) / 2, 1)
         shown.append(text.format("middle", middle, HEIGHT - 4, name))
     return Markup("").join(shown)
 
 
-def _anchor(place: float) -> str:
+def _anchor(place: float, width: int) -> str:
     """Labels at the right edge end there."""
-    return "end" if place > WIDTH - RIGHT - 24 else "middle"
+    return "end" if place > width - RIGHT - 24 else "middle"
 
 
-def _picture(says: str, parts: Sequence[Markup]) -> Markup:
-    svg = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
-    return svg.format(WIDTH, HEIGHT, says, Markup("").join(parts))
+def _picture(says: str, parts: Sequence[Markup], width: int) -> Markup:
+    svg = Markup('<svg class="chart{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
+    return svg.format(" wide" if width == WIDE else "", width, HEIGHT, says, Markup("").join(parts))
 
 
 def share_bar(value: float, most: float, place: int = 1) -> Markup:

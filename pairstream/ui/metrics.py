@@ -11,7 +11,7 @@ from pairstream.ui.charts import Series, line_chart
 
 # The file grows with the steps; of a longer one the newest part is drawn.
 METRICS_BYTES = 8 * 2**20
-LOG_BYTES = 32 * 1024
+LOG_BYTES, LOG_LINES = 32 * 1024, 40
 
 # A chart for each: its title, and its lines by name and key of the metrics.
 PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
@@ -30,6 +30,11 @@ def read_end(path: Path, most: int) -> bytes:
             return file.read()
     except FileNotFoundError:
         return b""
+
+
+def read_log(path: Path) -> str:
+    """Its newest lines, as far as they are not longer than is shown."""
+    return "\n".join(read_end(path, LOG_BYTES).decode(errors="replace").splitlines()[-LOG_LINES:])
 
 
 def read_metrics(path: Path) -> list[Mapping[str, Any]]:

@@ -99,7 +99,7 @@ def _number(value: Any) -> str:
 
 def _time(value: datetime | None) -> Markup:
     if value is None:
-        return Markup(NOTHING)
+        return escape(NOTHING)
     shown = shown_time(value)
     text = shown.replace("T", " ").removesuffix("Z")
     return Markup('<time datetime="{}">{} UTC</time>').format(shown, text)

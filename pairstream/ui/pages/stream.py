@@ -1,6 +1,6 @@
 """What flows now: rates, lags, open runs, dead letters."""
 
-from pairstream.ui.charts import Series, line_chart
+from pairstream.ui.charts import WIDE, Series, line_chart
 from pairstream.ui.flow import lags, rates
 from pairstream.ui.index_reader import IndexReader
 from pairstream.ui.site import Answer, Asked, Page, Site
@@ -41,6 +41,6 @@ def _now(sight: Sight, names: Names) -> dict[str, object]:
         "problem": sight.problem,
         "lags": lags(flow, names) if flow else [],
         "rates": {name: points[-1][1] for name, points in by_name.items() if points},
-        "chart": line_chart("Records a second", series, x_name="seconds before now"),
+        "chart": line_chart("Records a second", series, x_name="seconds before now", width=WIDE),
         "series": [each.name for each in series],
     }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pairstream.data_facts import TrainingFacts, read_trainings
 from pairstream.overview import join_trainings
-from pairstream.ui.metrics import LOG_BYTES, charts, read_end, read_metrics
+from pairstream.ui.metrics import charts, read_end, read_log, read_metrics
 from pairstream.ui.site import Answer, Asked, NotFound, Page, Site, Text
 from trainer.progress import Step, last_step
 from trainer.training_manifest import LOG, METRICS, read_started, read_training
@@ -37,15 +37,13 @@ def training(site: Site, asked: Asked) -> Answer:
 
 
 def _from_folder(folder: Path) -> dict[str, object]:
-    log = read_end(folder / LOG, LOG_BYTES)
     return {
         "folder": folder,
         "step": last_step(folder / METRICS),
         "charts": charts(read_metrics(folder / METRICS)),
         "manifest": read_training(folder),
         "started": read_started(folder),
-        "log": log.decode(errors="replace"),
-        "log_is_cut": len(log) == LOG_BYTES,
+        "log": read_log(folder / LOG),
     }
 
 
