@@ -88,9 +88,12 @@ def is_host_ours(host: str | None, names: Collection[str]) -> bool:
 
 def is_post_ours(host: str | None, origin: str | None, fetch_site: str | None) -> bool:
     """Whether a form was sent by one of our own pages, by what the browser says of it."""
-    if origin is not None:
+    if origin is None:
+        return fetch_site == "same-origin"
+    try:
         return bool(host) and urlsplit(origin).netloc.lower() == (host or "").lower()
-    return fetch_site == "same-origin"
+    except ValueError:
+        return False
 
 
 def is_form_ours(given: str | None, wanted: str) -> bool:

@@ -75,6 +75,7 @@ def test_a_name_that_was_bent_to_this_address_is_refused(host: str | None, is_ou
         ("http://127.0.0.1:9999", "same-site", False),
         ("http://evil.example.com", "cross-site", False),
         ("null", "cross-site", False),
+        ("http://[", "same-origin", False),
         (None, "same-origin", True),
         (None, "none", False),
         (None, None, False),

@@ -11,7 +11,7 @@ from pairstream.story_text import ENDS, PAIR_STATES, REASONS, VERDICTS
 from pairstream.ui.shown import cut
 from pairstream.ui.site import Answer, Asked, NotFound, Page, Site, Text, whole_number
 
-RUNS, PAIRS, LETTERS = 50, 100, 20
+RUNS, PAIRS, LETTERS, MISSING = 50, 100, 20, 10
 REFRESH_SECONDS = 2
 ID_CHARACTERS = 256
 
@@ -53,6 +53,8 @@ def run(site: Site, asked: Asked) -> Answer:
         "story_problem": reading.problem,
         "records": reading.records,
         "events": _events(story) if story else [],
+        "places": {each.pair_id: each for each in story.pairs} if story else {},
+        "missing": story.fate.missing[:MISSING] if story and story.events else [],
         "left_out": max(0, len(story.events) - EVENTS) if story else 0,
         "reasons": REASONS,
         "ends": ENDS,
