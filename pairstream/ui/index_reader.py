@@ -12,7 +12,7 @@ from pairstream.ui.index_tables import ALL, EVERY_KIND, FILE, open_for_reading
 from schemas.rows import TrainingStep
 
 # Rows that one page looks at to find those that it shows.
-LOOKED_AT = 50_000
+LOOKED_AT = 10_000
 
 Row = Mapping[str, Any]
 
