@@ -46,6 +46,7 @@ SHOWN = {
     "model": "/models/dpo-ds-000002",
     "promote": "/models/dpo-ds-000002/promote",
 }
+LISTS = ("runs", "pairs")
 NARROW_PICTURES, DARK_PICTURES = ("stream", "pair"), ("pair", "training")
 
 
@@ -159,7 +160,8 @@ def _picture(browser: Browser, folder: Path, name: str, width: int, scheme: str)
     ):
         return
     suffix = "-narrow" if width == NARROW else "-dark" if scheme == "dark" else ""
-    height = min(browser.ask("document.documentElement.scrollHeight"), 1400)
+    most = 760 if name in LISTS else 1100
+    height = min(browser.ask("document.documentElement.scrollHeight"), most)
     browser.size(width, height)
     path = folder / f"{name}{suffix}.png"
     browser.driver.save_screenshot(str(path))
