@@ -46,7 +46,7 @@ PAGES = {
 
 def text_of(page: str) -> str:
     """Without markup and repeated space."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", page))
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -178,7 +178,8 @@ def shelf(tmp_path: Path) -> DataDir:
 def test_without_a_broker_it_shows_what_the_files_tell(shelf: DataDir, tmp_path: Path) -> None:
     env = {**NO_BROKER, "PAIRSTREAM_DATA_DIR": str(shelf.root)}
     with SiteProcess(env, home=tmp_path / "site") as site:
-        stream = text_of(site.wait_for("/", lambda text: "no broker answers" in text))
+        stream = text_of(site.wait_for("/", lambda text: "latest model" in text))
+        assert "no broker answers at 127.0.0.1:1" in stream
         assert "latest model dpo-ds-000001" in stream
         assert "32 in all" in text_of(site.wait_for("/pairs", lambda text: "32 in all" in text))
         assert "ds-000002" in site.get("/datasets").text
