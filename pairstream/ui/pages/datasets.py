@@ -4,9 +4,9 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from pairstream.data_facts import read_trainings
 from pairstream.dataset_diff import Comparison, DatasetDiff, different_settings, side_by_side
 from pairstream.dataset_facts import list_datasets
+from pairstream.training_facts import read_trainings
 from pairstream.ui.site import Answer, Asked, NotFound, Page, Site
 from trainer.composition import Composition, Quantiles
 from trainer.datasets import DatasetManifest, dataset_lines, read_manifest

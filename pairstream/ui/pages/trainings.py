@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from pairstream.data_facts import TrainingFacts, read_trainings
 from pairstream.overview import join_trainings
+from pairstream.training_facts import TrainingFacts, read_trainings
 from pairstream.ui.metrics import charts, read_end, read_log, read_metrics
 from pairstream.ui.site import Answer, Asked, NotFound, Page, Site, Text
+from schemas.training_states import ENDED
 from trainer.progress import Step, last_step
 from trainer.training_manifest import LOG, METRICS, read_started, read_training
 
 LIST_SECONDS, SECONDS = 10, 3
-ENDED = ("succeeded", "failed")
 LOG_MAX_BYTES = 16 * 2**20
 
 
