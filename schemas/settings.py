@@ -28,6 +28,19 @@ QUIET_HOURS = r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]\Z"
 Positive = Meta(gt=0, le=10 * 365 * 86400)
 
 
+HttpHost = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description="Where /livez, /readyz and /metrics are served; they have no password.",
+    ),
+]
+HttpPort = Annotated[
+    Annotated[int, Meta(ge=1, le=65535)] | None,
+    Meta(description="The port of these; none: they are not served."),
+]
+
+
 class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How to reach the cluster; SASL and TLS by librdkafka's names.
 
@@ -224,6 +237,8 @@ class WorkerSettings(GarblingSettings, frozen=True, kw_only=True):
     batches_in_flight: Annotated[
         int, Meta(ge=1, le=64, description="Batches whose rows may be unacknowledged at once.")
     ] = 16
+    http_host: HttpHost = "127.0.0.1"
+    http_port: HttpPort = None
 
 
 class DataSettings(KafkaSettings, frozen=True, kw_only=True):
@@ -435,6 +450,8 @@ class TrainerSettings(TrainingSettings, frozen=True, kw_only=True):
     segment_seconds: Annotated[
         float, Positive, Meta(description="Age at which a segment is closed.")
     ] = 30.0
+    http_host: HttpHost = "127.0.0.1"
+    http_port: HttpPort = None
 
 
 class UiSettings(DataSettings, frozen=True, kw_only=True):

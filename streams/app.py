@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, cast
 
 import faust
@@ -13,6 +13,7 @@ from schemas import clients, dead_letters
 from schemas.dead_letters import Origin
 from schemas.errors import InvalidRecord
 from schemas.memory import keep_releasing_memory
+from schemas.metrics import Lag
 from schemas.rows import encode, parse_garble_request
 from schemas.settings import WorkerSettings
 from schemas.topics import (
@@ -37,7 +38,8 @@ from streams.producer import Record, RecordProducer
 from streams.redaction import open_redactor
 from streams.source_watch import watch_source
 from streams.table import RunTable, RunTableManager
-from streams.transport import Batch, BatchSchema, batching_transport
+from streams.transport import Batch, BatchConsumer, BatchSchema, batching_transport
+from streams.vitals import Stage, WorkerVitals
 
 log = structlog.get_logger()
 
@@ -58,6 +60,7 @@ class WorkerApp:
         *,
         partitions: int,
         describe_source: Callable[[], bytes],
+        vitals: WorkerVitals,
         failed: Callable[[str], None],
     ) -> None:
         self.settings = settings
@@ -67,6 +70,7 @@ class WorkerApp:
         self.names = Names(settings.topic_prefix)
         self._row_topics = {topic: self.names.topic(topic) for topic in TOPICS}
         self.failed = failed
+        self.vitals = vitals
         self._describe_source = describe_source
         self._letter_rate = {
             topic: LetterRate(settings.dead_letters_per_minute)
@@ -83,11 +87,36 @@ class WorkerApp:
         self.expiry = Expiry(settings, self.names, self.clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._add_agents()
+        vitals.work = self
 
     def other_loops(self) -> list[asyncio.AbstractEventLoop]:
         """That of the consumer's thread, once it runs."""
         thread = getattr(self.faust.consumer, "_thread", None)
         return [thread.thread_loop] if thread else []
+
+    # --- What its vitals ask ---------------------------------------------------------------------
+
+    def runs(self) -> list[Partition] | None:
+        return None if self.table.is_taking_over else list(self.table.runs.values())
+
+    def lag(self) -> Iterator[Lag]:
+        consumer = self._consumer()
+        for tp, done, end in consumer.progress() if consumer else ():
+            if end is not None:  # else no answer has told it yet
+                yield Lag(tp.topic, tp.partition, self.names.worker_app, max(0, end - (done or 0)))
+
+    def polled_at(self) -> float | None:
+        consumer = self._consumer()
+        return consumer.polled_at if consumer else None
+
+    def reaches_brokers(self) -> bool:
+        return self.producer.reaches_brokers()
+
+    def _consumer(self) -> BatchConsumer | None:
+        # Asked for before the app has made it, Faust would make it, in the wrong thread.
+        return cast("BatchConsumer | None", getattr(self.faust, "_consumer", None))
+
+    # --- Faust's parts ---------------------------------------------------------------------------
 
     def _table(self, partitions: int) -> RunTable:
         # With a schema, or without these types, Faust's own recovery would restore nothing.
@@ -114,15 +143,16 @@ class WorkerApp:
     def _add_agents(self) -> None:
         async def settle_runs(stream: Any) -> None:
             self._start(self.fence.beat(), self.producer.serve(), self.table.watch())
+            self._start(self.vitals.serve())
             self._start(self.expiry.serve(self.table, self.producer, self.fence))
             self._start(watch_source(self._describe_source, changed=self.failed))
             self._start(keep_releasing_memory())
-            pipeline = self._pipeline()
+            pipeline = self._pipeline("settling")
             async for event in stream.noack().events():
                 await pipeline.feed(event, *self._settle_runs(event))
 
         async def garble(stream: Any) -> None:
-            pipeline = self._pipeline()
+            pipeline = self._pipeline("garbling")
             async for event in stream.noack().events():
                 rows = await self._garble(event)
                 if self._owns(event):  # else whoever owns the partition now garbles it again
@@ -135,9 +165,17 @@ class WorkerApp:
             )
             self.faust.agent(source, name=agent.__name__)(self._guarded_agent(agent))
 
-    def _pipeline(self) -> Pipeline:
+    def _pipeline(self, stage: Stage) -> Pipeline:
+        def acknowledged(event: Batch) -> None:
+            oldest = cast("list[Any]", event.value)[0]
+            self.vitals.acknowledged(stage, oldest.timestamp, now_ms=self.clock.now_ms())
+
         pipeline = Pipeline(
-            self.producer, self.fence, depth=self.settings.batches_in_flight, owns=self._owns
+            self.producer,
+            self.fence,
+            depth=self.settings.batches_in_flight,
+            owns=self._owns,
+            acknowledged=acknowledged,
         )
         self._start(pipeline.finish())
         return pipeline
@@ -162,6 +200,7 @@ class WorkerApp:
         writes = {**self.table.leftovers.pop(number, {}), **effects.writes}
         changelog = self.names.state_changelog
         _report(number, len(records), effects)
+        self.vitals.folded(effects, newest_ms=records[-1].timestamp)
         return rows, [Record(changelog, key, value, number) for key, value in writes.items()]
 
     async def _garble(self, event: Batch) -> list[Record]:
@@ -174,11 +213,13 @@ class WorkerApp:
             else:
                 keys.append(record.key)
         pairs = await self.garblers.pairs(requests)
+        self.vitals.wrote_pairs(pairs)
         topic = self.names.topic(PAIRS)
         rows = [Record(topic, key, encode(pair)) for key, pair in zip(keys, pairs, strict=True)]
         return rows + self._letters(GARBLE_REQUESTS, refused)
 
     def _letters(self, topic: Topic, refused: Sequence[tuple[Any, InvalidRecord]]) -> list[Record]:
+        self.vitals.refused(topic, [error for _, error in refused])
         if self._letter_rate[topic].exceeds(len(refused), now=time.monotonic()):
             record, error = refused[-1]
             self.failed(

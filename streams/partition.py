@@ -85,6 +85,7 @@ class Effects:
     Attributes:
         refused: index of the record in the batch, and why it is a dead letter.
         writes: state by key; None removes it.
+        kinds: events that were known, by class, redeliveries too.
         skipped: events of unknown types.
         ignored: events of runs that were discarded as too large before.
     """
@@ -93,6 +94,7 @@ class Effects:
     refused: list[tuple[int, InvalidRecord]] = field(default_factory=list)
     writes: dict[bytes, bytes | None] = field(default_factory=dict)
     settlements: list[Settlement] = field(default_factory=list)
+    kinds: dict[type[Event], int] = field(default_factory=dict)
     skipped: int = 0
     ignored: int = 0
 
@@ -138,12 +140,15 @@ class Partition:
         refused and nothing else is touched.
         """
         effects = Effects()
+        kinds = effects.kinds
         for index, (key, value, offset) in enumerate(records):
             try:
                 event = parse_event(value)
                 if event is None:
                     effects.skipped += 1
                     continue
+                kind = type(event)
+                kinds[kind] = kinds.get(kind, 0) + 1
                 if key != event.run_id.encode():
                     raise InvalidRecord(INVALID_EVENT, "the record's key is not its run_id")
                 assert value is not None

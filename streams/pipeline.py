@@ -21,10 +21,14 @@ class InFlight:
     event: Batch
     rows: Delivery
     state: Sequence[Record]
+    has_rows: bool
 
 
 class Pipeline:
-    """Bounded by `depth` batches; `owns` tells whether a batch's partition is still ours."""
+    """Bounded by `depth` batches; `owns` tells whether a batch's partition is still ours.
+
+    `acknowledged` is told each batch whose rows, one at least, have all been acknowledged.
+    """
 
     def __init__(
         self,
@@ -33,10 +37,12 @@ class Pipeline:
         *,
         depth: int,
         owns: Callable[[Batch], bool],
+        acknowledged: Callable[[Batch], None],
     ) -> None:
         self._producer = producer
         self._fence = fence
         self._owns = owns
+        self._acknowledged = acknowledged
         self._rows_sent = asyncio.Queue[InFlight]()
         self._state_sent = asyncio.Queue[tuple[Batch, Delivery]]()
         # For batches that follow the one in hand.
@@ -48,7 +54,7 @@ class Pipeline:
         crash_point("worker.before_rows")
         delivery = await self._producer.send(rows)
         crash_point("worker.rows_sent")
-        self._rows_sent.put_nowait(InFlight(event, delivery, state))
+        self._rows_sent.put_nowait(InFlight(event, delivery, state, bool(rows)))
         await self._room.acquire()
 
     async def finish(self) -> None:
@@ -63,6 +69,8 @@ class Pipeline:
             batch = await self._rows_sent.get()
             await batch.rows.done
             crash_point("worker.rows_acknowledged")
+            if batch.has_rows:
+                self._acknowledged(batch.event)
             self._fence.check()
             if self._owns(batch.event):
                 written = await self._producer.send(batch.state)

@@ -16,6 +16,7 @@ Header = tuple[str, bytes | None]
 
 POLL_SECONDS = 0.002
 IDLE_POLL_SECONDS = 1.0
+ANSWER_SECONDS = 1.0
 
 
 class Record(NamedTuple):
@@ -86,6 +87,14 @@ class RecordProducer:
             return False
         except confluent_kafka.KafkaException as error:
             self._failed(f"{record.topic}: {error.args[0].str()}")
+        return True
+
+    def reaches_brokers(self) -> bool:
+        """Ask for the topics, with a short wait; may be called from any thread."""
+        try:
+            self._producer.list_topics(timeout=ANSWER_SECONDS)
+        except confluent_kafka.KafkaException:
+            return False
         return True
 
     async def serve(self) -> None:

@@ -51,6 +51,13 @@ class RunTable(Table[bytes, bytes]):
         self.leftovers: dict[int, Writes] = {}
         # Since when partitions wait to be taken over; none while their state is read.
         self._waiting_since: float | None = None
+        # Whether a rebalance has ended, with the state of all that it gave us.
+        self._is_settled = False
+
+    @property
+    def is_taking_over(self) -> bool:
+        """Whether partitions are awaited, or their state is being read."""
+        return not self._is_settled
 
     async def watch(self) -> None:
         """End the worker where partitions are its own and nobody takes them over: the group would
@@ -77,6 +84,7 @@ class RunTable(Table[bytes, bytes]):
         self.runs = {}
         self.leftovers = {}
         self._waiting_since = time.monotonic() if assigned else None
+        self._is_settled = not assigned
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Read the state of the partitions that are ours; any failure ends the worker."""
@@ -95,6 +103,7 @@ class RunTable(Table[bytes, bytes]):
         if self.app.consumer_generation_id == generation:
             self.runs = {partition: runs for partition, (runs, _) in restored.items()}
             self.leftovers = {number: left for number, (_, left) in restored.items() if left}
+            self._is_settled = True
             log.info(
                 "partitions_taken_over",
                 partitions=sorted(ours),

@@ -7,6 +7,7 @@ committed. Group membership, assignment, heartbeats and commits stay Faust's.
 """
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,8 @@ from typing import Any, ClassVar, cast
 
 import faust
 import structlog
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, EventT, Message
 from yarl import URL
@@ -83,6 +85,8 @@ class BatchConsumer(driver.Consumer):
         # Where a gap was seen, and the position was moved back to look again.
         self._doubted: dict[TP, int] = {}
         self._has_room = asyncio.Event()
+        # When records were last looked for, whether there were any or not.
+        self.polled_at: float | None = None
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _PatientThread(self, loop=self.loop, beacon=self.beacon)
@@ -146,6 +150,18 @@ class BatchConsumer(driver.Consumer):
                 self._read_offset.pop(tp, None)
                 self._committed_offset.pop(tp, None)
 
+    def progress(self) -> list[tuple[TP, int | None, int | None]]:
+        """What is committed of each partition that is ours, and its end as the last fetch told it;
+        None where it is not known. May be asked from any thread.
+        """
+        found: list[tuple[TP, int | None, int | None]] = []
+        # Before the start there is none, and a rebalance may take one while this asks.
+        with suppress(ConsumerNotStarted, IllegalStateError):
+            for tp in list(self.assignment()):
+                if not self._is_changelog_tp(tp):
+                    found.append((tp, self._committed_offset.get(tp), self.highwater(tp)))
+        return found
+
     def on_buffer_drop(self, tp: TP) -> None:
         super().on_buffer_drop(tp)
         self._has_room.set()
@@ -169,6 +185,7 @@ class BatchConsumer(driver.Consumer):
         ended: tuple[type[BaseException], ...] = (asyncio.CancelledError, *stopped)
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                self.polled_at = time.monotonic()
                 records, active = await self._wait_next_records(1.0)
                 generation = self.app.consumer_generation_id
                 await self.sleep(0)

@@ -19,6 +19,7 @@ from schemas.settings import WorkerSettings
 from streams import stacks
 from streams.app import WorkerApp
 from streams.self_check import check_installation
+from streams.vitals import WorkerVitals
 
 log = structlog.get_logger()
 
@@ -29,7 +30,11 @@ FAILED = 1
 
 
 def run_worker(
-    settings: WorkerSettings, *, partitions: int, describe_source: Callable[[], bytes]
+    settings: WorkerSettings,
+    *,
+    partitions: int,
+    describe_source: Callable[[], bytes],
+    vitals: WorkerVitals,
 ) -> int:
     """Returns the exit code: 0 after SIGTERM or Ctrl-C; a failure ends the process with 1.
 
@@ -37,6 +42,7 @@ def run_worker(
         partitions: of the events topic, which the state was laid out for.
         describe_source: the topics that it reads, as the cluster knows them now. Blocking; may
             raise PairstreamError.
+        vitals: is told what the worker does.
 
     Raises: PairstreamError when this installation cannot run a worker.
     """
@@ -47,7 +53,13 @@ def run_worker(
     sys.setswitchinterval(0.02)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    app = WorkerApp(settings, partitions=partitions, describe_source=describe_source, failed=_end)
+    app = WorkerApp(
+        settings,
+        partitions=partitions,
+        describe_source=describe_source,
+        vitals=vitals,
+        failed=_end,
+    )
     worker = _QuietWorker(
         app.faust, loop=loop, loglevel="WARN", redirect_stdouts=False, override_logging=False
     )

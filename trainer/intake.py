@@ -95,8 +95,8 @@ class Intake:
         """The first offset of each partition that has not been taken in."""
         return self._closed | {partition: opened.next for partition, opened in self._open.items()}
 
-    def take(self, records: list[Record], refuse: Refuse) -> None:
-        """Take in records, in the order of each partition."""
+    def take(self, records: list[Record], refuse: Refuse) -> int:
+        """Take in records, in the order of each partition; returns how many pairs were new."""
         pairs: list[tuple[Origin, Pair | None]] = []
         for origin, key, headers, value in records:
             try:
@@ -107,7 +107,7 @@ class Intake:
         ids = [pair.pair_id for _, pair in pairs if pair is not None]
         known = self._index.known(ids) | self._open_ids.intersection(ids)
         forgotten = self._forgotten.current()
-        passed_over = 0
+        passed_over = new = 0
         for origin, found in pairs:
             segment = self._open_segment(origin.partition)
             if found is not None and found.run_id in forgotten:
@@ -115,11 +115,13 @@ class Intake:
             elif found is not None and found.pair_id not in known:
                 known.add(found.pair_id)
                 self._open_ids.add(found.pair_id)
+                new += 1
                 self.newcomers.add_pair(found.run_id, found.task_id)
                 segment.add(found.pair_id, encode(found) + b"\n")
             segment.cover(origin.offset)
         if passed_over:
             log.info("forgotten_pairs_passed_over", pairs=passed_over)
+        return new
 
     def skip_to(self, partition: int, position: int) -> None:
         """Cover offsets that hold no record for us, such as a transaction's end marks."""

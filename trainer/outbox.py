@@ -1,7 +1,7 @@
 """What the trainer writes to Kafka: dead letters of pairs, and the steps of trainings."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -22,17 +22,23 @@ SERVICE = "pairstream-trainer"
 
 DELIVERY_SECONDS = 150.0
 POLL_SECONDS = 0.1
+ANSWER_SECONDS = 1.0
 
 
 class Outbox:
     """Thread-safe. Nothing counts as written before `deliver` has returned.
 
+    `told` is told each step of a training that was acknowledged.
+
     A record that was not acknowledged fails every later `deliver` too: whose it was is not known.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(
+        self, settings: KafkaSettings, *, told: Callable[[TrainingStep], None] = lambda _: None
+    ) -> None:
         self._producer = Producer(clients.producer(settings))
         self._names = Names(settings.topic_prefix)
+        self._told = told
         self._lock = threading.Lock()
         self._errors: list[str] = []
 
@@ -71,6 +77,15 @@ class Outbox:
         """Write one step as it is, and wait until it is acknowledged."""
         self._send(self._names.topic(TRAININGS), row.training_id.encode(), encode(row), None)
         self.deliver()
+        self._told(row)
+
+    def reaches_brokers(self) -> bool:
+        """Ask for the topics, with a short wait."""
+        try:
+            self._producer.list_topics(timeout=ANSWER_SECONDS)
+        except KafkaException:
+            return False
+        return True
 
     def _hint(self, row: TrainingStep) -> None:
         topic, key = self._names.topic(TRAININGS), row.training_id.encode()

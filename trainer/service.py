@@ -28,6 +28,7 @@ from trainer.policies import Policies
 from trainer.source import open_source, remember_starts
 from trainer.trainings import Trainings
 from trainer.trigger import Trigger, has_reached
+from trainer.vitals import TrainerVitals
 
 log = structlog.get_logger()
 
@@ -38,6 +39,7 @@ def run_trainer(
     *,
     once: bool,
     stop: threading.Event,
+    vitals: TrainerVitals,
     accept_loss: bool = False,
 ) -> None:
     """Run until `stop` is set, or, with `once`, until nothing that was there is left to do.
@@ -57,14 +59,18 @@ def run_trainer(
                 if losses:
                     pass_over(data, intake, losses)
                 consumer.start(intake.positions)
-                outbox = Outbox(settings)
+                outbox = Outbox(settings, told=vitals.stepped)
+                vitals.begin(outbox)
                 with Trainings(data, settings, known.id, outbox, once=once) as trainings:
-                    serve(settings, consumer, intake, outbox, trainings, once=once, stop=stop)
+                    serve(
+                        settings, consumer, intake, outbox, trainings,
+                        once=once, stop=stop, vitals=vitals,
+                    )  # fmt: skip
                     if once:
                         trainings.wait(stop)
 
 
-def serve(
+def serve(  # noqa: PLR0913 - the parts of a trainer
     settings: TrainerSettings,
     consumer: PairsConsumer,
     intake: Intake,
@@ -73,6 +79,7 @@ def serve(
     *,
     once: bool,
     stop: threading.Event,
+    vitals: TrainerVitals,
 ) -> None:
     trigger = Trigger(settings.trigger_pairs, Policies.of(settings))
     log.info(
@@ -81,10 +88,11 @@ def serve(
         new_pairs=intake.new_pairs,
         needed=trigger.missing(intake.new_pairs),
     )
+    refuse = vitals.refusing(outbox.refuse)
     finished = False
     while not finished and not stop.is_set():
         trainings.check()
-        intake.take(_read(consumer, intake, outbox), outbox.refuse)
+        vitals.took_in(intake.take(_read(consumer, intake, outbox), refuse))
         for partition, end in consumer.ended.items():
             intake.skip_to(partition, end)
         fires = False
@@ -99,9 +107,10 @@ def serve(
             _close_segments(intake, outbox)
             consumer.show_position(intake.durable_positions)
         if fires:
-            intake.cut()
+            vitals.cut(intake.cut())
             trigger.fired(left=intake.new_pairs, at=datetime.now(UTC))
             trainings.wake()
+        vitals.turned(consumer, intake)
     _close_segments(intake, outbox)
 
 

@@ -29,6 +29,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
       pairstream trainer --trigger-pairs 500 --base-model ./models/qwen3-0.6b
     """
     from pairstream.cluster import Cluster
+    from pairstream.http_server import serving
     from pairstream.logs import set_up_logs
     from pairstream.permissions import check_permissions
     from schemas.memory import keep_small
@@ -38,6 +39,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     from trainer.kubernetes_placement import check_placement
     from trainer.recipe import recipe_flags
     from trainer.service import run_trainer
+    from trainer.vitals import TrainerVitals
 
     settings = load(TrainerSettings, config_file, flags)
     set_up_logs()
@@ -56,4 +58,6 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run_trainer(settings, source, once=once, stop=stop, accept_loss=accept_loss)
+    vitals = TrainerVitals(settings)
+    with serving(vitals, host=settings.http_host, port=settings.http_port):
+        run_trainer(settings, source, once=once, stop=stop, vitals=vitals, accept_loss=accept_loss)

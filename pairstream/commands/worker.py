@@ -28,6 +28,7 @@ def command(config_file: Path | None, *, rebuild: bool, **flags: Any) -> None:
       pairstream worker --run-timeout-seconds 600
     """
     from pairstream.cluster import Cluster, describe_worker_source, worker_partitions
+    from pairstream.http_server import serving
     from pairstream.logs import set_up_logs
     from pairstream.permissions import check_permissions
     from pairstream.terminal import show_progress
@@ -40,6 +41,7 @@ def command(config_file: Path | None, *, rebuild: bool, **flags: Any) -> None:
         SCORED_ROWS,
         Names,
     )
+    from streams.vitals import WorkerVitals
     from streams.worker import run_worker
 
     settings = load(WorkerSettings, config_file, flags)
@@ -58,9 +60,12 @@ def command(config_file: Path | None, *, rebuild: bool, **flags: Any) -> None:
         from pairstream.state_rebuild import rebuild_state
 
         click.echo(rebuild_state(settings, partitions=partitions, progress=show_progress), err=True)
-    code = run_worker(
-        settings,
-        partitions=partitions,
-        describe_source=lambda: describe_worker_source(cluster, names),
-    )
+    vitals = WorkerVitals(settings)
+    with serving(vitals, host=settings.http_host, port=settings.http_port):
+        code = run_worker(
+            settings,
+            partitions=partitions,
+            describe_source=lambda: describe_worker_source(cluster, names),
+            vitals=vitals,
+        )
     sys.exit(code)

@@ -11,6 +11,7 @@ from schemas.settings import WorkerSettings
 from schemas.topics import RUN_EVENTS
 from streams import app as wiring
 from streams.producer import Delivery, Record
+from streams.vitals import WorkerVitals
 from tests.faust.memory import OURS, PLACE, Memory, World
 from tests.streams.histories import started
 
@@ -56,7 +57,14 @@ def worker_parts(**settings: Any) -> tuple[wiring.WorkerApp, list[str]]:
         raise Ended(why)
 
     chosen = WorkerSettings(**settings)
-    return wiring.WorkerApp(chosen, partitions=1, describe_source=lambda: b"", failed=end), ends
+    worker = wiring.WorkerApp(
+        chosen,
+        partitions=1,
+        describe_source=lambda: b"",
+        vitals=WorkerVitals(chosen),
+        failed=end,
+    )
+    return worker, ends
 
 
 class Worker(World):

@@ -22,6 +22,7 @@ from trainer.layout import DataDir
 from trainer.service import serve
 from trainer.source import open_source, remember_starts
 from trainer.trigger import has_reached
+from trainer.vitals import TrainerVitals
 
 TOPIC = "pairs"
 RECORDS_A_READ = 9
@@ -122,6 +123,7 @@ def main(root: str, records: str, trigger_pairs: str, *, once: bool, curated: bo
         NoTrainings(),
         once=once,
         stop=threading.Event() if once else stop,
+        vitals=TrainerVitals(settings),
     )
 
 

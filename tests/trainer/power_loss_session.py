@@ -43,6 +43,7 @@ from trainer.service import serve
 from trainer.source import open_source, remember_starts
 from trainer.train_dpo.files import write_result
 from trainer.trainings import Trainings
+from trainer.vitals import TrainerVitals
 
 PARTITIONS = 2
 PAIRS = make_pairs(9)
@@ -210,7 +211,10 @@ def start_trainer(disk: Path, world: Path, say: Say, *, once: bool) -> None:
         trainings = InlineTrainings(data, settings, known.id, outbox, say=say, once=once)
         trainings.wake()
         ends = threading.Event() if once else stop
-        serve(settings, consumer, intake, outbox, trainings, once=once, stop=ends)
+        serve(
+            settings, consumer, intake, outbox, trainings,
+            once=once, stop=ends, vitals=TrainerVitals(settings),
+        )  # fmt: skip
         trainings.train_pending()
 
 

@@ -29,6 +29,7 @@ from tests.trainer.made_pairs import line, make_pairs
 from tests.trainer.stand_in import make_base_model, stand_in_context
 from trainer import training
 from trainer.service import run_trainer
+from trainer.vitals import TrainerVitals
 
 pytestmark = pytest.mark.long
 
@@ -243,7 +244,13 @@ def test_a_dataset_is_trained_and_every_step_is_told_on_its_topic(
         training_args=f"--starts {tmp_path / 'starts'}",
     )
     source = manifest(datasets(deployment.root)[0])["source"]
-    run_trainer(settings, Source(**source), once=True, stop=threading.Event())
+    run_trainer(
+        settings,
+        Source(**source),
+        once=True,
+        stop=threading.Event(),
+        vitals=TrainerVitals(settings),
+    )
 
     steps = [
         json.loads(message.value())
