@@ -7,6 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from schemas.errors import InvalidSettings, PairstreamError
 
@@ -26,12 +27,15 @@ COMMANDS = {
     "models": "List, compare, promote, roll back and merge models.",
     "status": "One screen: lag, runs, pairs, datasets, trainings.",
     "ui": "A site: stream, yield, pairs, datasets, trainings, models.",
+    "tail": "Pairs, outcomes and dead letters as they come.",
+    "doctor": "Check all that a deployment needs, with remedies.",
     "dlt": "Show and re-send dead letters.",
     "spool": "Show and send what agents that ended have left.",
     "explain": "Why a run gave the rows that it gave.",
     "forget": "Say where runs stand, and let nothing new learn from them.",
     "verify": "Check that nothing is lost and nothing stands twice.",
     "schema": "Print the JSON Schemas or the AsyncAPI document.",
+    "completion": "Print what makes a shell complete commands.",
 }
 
 
@@ -57,6 +61,16 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             error.message += f" Did you mean {near[0]}?" if near else ""
             raise
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands without importing them: a shell asks at every key."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=about)
+            for name, about in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -65,6 +65,14 @@ class Cluster:
                     raise PairstreamError(self._refusals.silence) from error
             else:
                 return {name: len(topic.partitions) for name, topic in topics.items()}
+
+    def brokers(self) -> list[str]:
+        """The addresses that brokers give of themselves. Raises: PairstreamError."""
+        found = retried(
+            lambda: self._admin.list_topics(timeout=1.0).brokers,
+            failure="the brokers do not tell which they are",
+        )
+        return sorted(f"{broker.host}:{broker.port}" for broker in found.values())
 
     def require(self, *names: str, wait_seconds: float = ANSWER_SECONDS) -> dict[str, int]:
         """Counts of partitions of topics that must be there. Raises: PairstreamError."""
@@ -208,11 +216,12 @@ def lag(ranges: Ranges, positions: Mapping[int, int]) -> int:
 
 @dataclass(frozen=True)
 class TopicState:
-    """What `topics apply` found or did; `differs` says what is not as wanted."""
+    """What was found or done; `differs` says what is not as wanted."""
 
     name: str
-    created: bool
-    differs: list[str]
+    created: bool = False
+    missing: bool = False
+    differs: list[str] = field(default_factory=list)
 
 
 def wanted_topics(settings: TopicSettings) -> list[NewTopic]:
@@ -228,15 +237,22 @@ def wanted_topics(settings: TopicSettings) -> list[NewTopic]:
 
 def apply_topics(cluster: Cluster, settings: TopicSettings) -> Iterator[TopicState]:
     """Create what is missing; say what differs, and change nothing that is there."""
+    states = list(compare_topics(cluster, settings))
+    missing = {state.name for state in states if state.missing}
+    cluster.create([topic for topic in wanted_topics(settings) if topic.topic in missing])
+    for state in states:
+        yield replace(state, created=state.missing, missing=False)
+
+
+def compare_topics(cluster: Cluster, settings: TopicSettings) -> Iterator[TopicState]:
+    """Hold the topics that are there against those that are wanted; change nothing."""
     there = cluster.partitions()
     wanted = wanted_topics(settings)
-    missing = [topic for topic in wanted if topic.topic not in there]
-    cluster.create(missing)
     configs = cluster.configs([topic.topic for topic in wanted if topic.topic in there])
     for topic in wanted:
         name = topic.topic
         if name not in there:
-            yield TopicState(name, True, [])
+            yield TopicState(name, missing=True)
             continue
         differs = []
         if there[name] != topic.num_partitions:
@@ -245,7 +261,7 @@ def apply_topics(cluster: Cluster, settings: TopicSettings) -> Iterator[TopicSta
             found = configs.get(name, {}).get(key)
             if found is not None and found != value:
                 differs.append(f"{key} is {found}, not {value}")
-        yield TopicState(name, False, differs)
+        yield TopicState(name, differs=differs)
 
 
 def worker_partitions(cluster: Cluster, names: Names, required: list[str]) -> int:

@@ -6,6 +6,8 @@ import sys
 
 import structlog
 
+from pairstream.terminal import wants_colours
+
 LEVEL_VARIABLE = "PAIRSTREAM_LOG_LEVEL"
 
 
@@ -47,7 +49,9 @@ def set_up_logs() -> None:
     ]
     on_terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=wants_colours())
+        if on_terminal
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -1,6 +1,7 @@
 """What agents wrote, on a terminal: no character of it may steer the terminal or forge a line."""
 
 import json
+import os
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -37,6 +38,16 @@ def shown_time(time: datetime) -> str:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """`1 pair`, `2 pairs`; the plural where it is not made by an s."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def wants_colours() -> bool:
+    """As no-color.org has it; whether there is a terminal at all, click looks itself."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def styled(text: str, colour: str) -> str:
+    """In a colour, which click takes away where it writes to no terminal."""
+    return click.style(text, fg=colour) if wants_colours() else text
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> Iterator[str]:

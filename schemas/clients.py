@@ -7,6 +7,9 @@ from schemas.topics import MAX_RECORD_BYTES
 
 ClientConfig = dict[str, str | int | float | bool]
 
+# No error: a consumer has read all that is there.
+END_OF_PARTITION: int = KafkaError._PARTITION_EOF
+
 # `KafkaError.retriable` is true of a transactional producer's errors only.
 _WAITING_CURES = frozenset(
     {

@@ -35,7 +35,7 @@ def resolve_base_model(name: str | None) -> Path:
             raise PairstreamError(f"{folder} is no transformers model: it has no {CONFIG}")
         _refuse_pickles(folder)
         return folder.absolute()
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+    if not is_hub_name(name):
         raise PairstreamError(f"the base model {name} is not there: PAIRSTREAM_BASE_MODEL")
     return _download(name)
 
@@ -51,6 +51,11 @@ def _refuse_pickles(folder: Path) -> None:
             f"{folder} has its weights in a pickle ({pickles[0]}) alone, which could run code: "
             f"write safetensors beside it, where transformers is installed: {command}"
         )
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether it could be one, where no folder has it."""
+    return not name.startswith((".", "/", "~")) and name.count("/") == 1
 
 
 def _download(name: str) -> Path:

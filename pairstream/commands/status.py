@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from pairstream.settings_loader import load, settings_options
-from schemas.errors import PairstreamError
 from schemas.settings import DataSettings, TrainerSettings
 
 ANSWER_SECONDS = 2.0
 NEWEST = 20_000
+WATCH_SECONDS = 2.0
 
 
 @click.command("status")
@@ -19,8 +19,21 @@ NEWEST = 20_000
               show_default=True, help="How many records of a topic to read at most.")  # fmt: skip
 @click.option("--trigger-pairs", metavar="PAIRS",
               help="What the trainer waits for, where it was told so by a flag.")  # fmt: skip
+@click.option("--watch", is_flag=False, flag_value=str(WATCH_SECONDS),
+              type=click.FloatRange(min=0.1), metavar="[SECONDS]",
+              help=f"Look again every so often, {WATCH_SECONDS:g} s where no time is given; Ctrl-C "
+              "ends it.")  # fmt: skip
+@click.option("-n", "--number", type=click.IntRange(min=1), metavar="LOOKS",
+              help="With --watch: end after so many looks.")  # fmt: skip
 @settings_options(DataSettings)
-def command(config_file: Path | None, as_json: bool, newest: int, **flags: Any) -> None:
+def command(
+    config_file: Path | None,
+    as_json: bool,
+    newest: int,
+    watch: float | None,
+    number: int | None,
+    **flags: Any,
+) -> None:
     """Show on one screen: topics, lags, runs, pairs, datasets and trainings.
 
     Counts of records come from offsets. Open runs, outcomes by reason and pairs by rule come from
@@ -35,29 +48,40 @@ def command(config_file: Path | None, as_json: bool, newest: int, **flags: Any) 
     trigger_pairs, missing_pairs, held_back, waits with policy and why); trainings (as in
     `pairstream trainings list --json`).
 
+    --watch draws the screen anew on a terminal, and writes a line a look elsewhere; with --json an
+    object a line.
+
     \b
-    Example:
+    Examples:
+      pairstream status --watch 5
       pairstream status --json | jq .next_dataset.missing_pairs
     """
+    if number is not None and watch is None:
+        raise click.UsageError("-n counts the looks of --watch: give both")
     settings = load(TrainerSettings, config_file, flags)
-    if not as_json:
-        click.echo(f"pairstream at {settings.bootstrap_servers}, data in {settings.data_dir}")
+    if not as_json and watch is None:
+        click.echo(_head(settings))
 
     from pairstream.cluster import Cluster
-    from pairstream.overview import read_overview
     from pairstream.overview_text import overview_lines
     from pairstream.terminal import as_json_text
+    from pairstream.watching import look, watch_status
 
     cluster = Cluster(settings)
-    silence = None
-    try:
-        cluster.partitions(wait_seconds=ANSWER_SECONDS)
-    except PairstreamError as error:
-        silence = error
-    overview = read_overview(settings, None if silence else cluster, newest=newest)
-    if as_json:
-        click.echo(as_json_text(overview))
-    else:
-        click.echo("\n".join(overview_lines(overview)))
+    if watch is not None:
+        watch_status(
+            lambda: look(settings, cluster, newest=newest, wait_seconds=ANSWER_SECONDS)[0],
+            head=_head(settings),
+            as_json=as_json,
+            seconds=watch,
+            looks=number,
+        )
+        return
+    overview, silence = look(settings, cluster, newest=newest, wait_seconds=ANSWER_SECONDS)
+    click.echo(as_json_text(overview) if as_json else "\n".join(overview_lines(overview)))
     if silence is not None:
         raise silence
+
+
+def _head(settings: TrainerSettings) -> str:
+    return f"pairstream at {settings.bootstrap_servers}, data in {settings.data_dir}"

@@ -20,25 +20,34 @@ def command() -> None:
 @settings_options(TopicSettings)
 @click.option("--wait", type=float, default=10.0, metavar="SECONDS", show_default=True,
               help="How long to wait for the broker.")  # fmt: skip
-def apply(config_file: Path | None, wait: float, **flags: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object with the same facts.")
+def apply(config_file: Path | None, wait: float, as_json: bool, **flags: Any) -> None:
     """Create the topics that are missing; say what differs, and change nothing that is there.
 
     Exit code 1 when something that is there differs from what is wanted.
+
+    The keys of --json: topics (name, created, differs).
 
     \b
     Example:
       pairstream topics apply --partitions 12 --replication-factor 3
     """
     from pairstream.cluster import Cluster, apply_topics
+    from pairstream.terminal import as_json_text
 
     settings = load(TopicSettings, config_file, flags)
     cluster = Cluster(settings)
     cluster.partitions(wait_seconds=wait)
-    differing = 0
+    states = []
     for state in apply_topics(cluster, settings):
-        differing += bool(state.differs)
+        states.append(state)
         what = "created" if state.created else "; ".join(state.differs) or "as wanted"
-        click.echo(f"{state.name}: {what}")
+        if not as_json:
+            click.echo(f"{state.name}: {what}")
+    if as_json:
+        facts = [{"name": s.name, "created": s.created, "differs": s.differs} for s in states]
+        click.echo(as_json_text({"topics": facts}))
+    differing = sum(bool(state.differs) for state in states)
     if differing:
         raise PairstreamError(
             f"{differing} topics differ and were left alone: alter settings with kafka-configs.sh; "

@@ -52,6 +52,9 @@ def test_commands_are_those_of_the_contract() -> None:
         "reproduce",
         "trainings",
         "ui",
+        "tail",
+        "doctor",
+        "completion",
     }
 
     assert set(COMMANDS) == CONTRACT | more

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 
-_NAME = re.compile(r"\b(?:pairstream|kafka)_[a-z_]+\b")
+_NAME = re.compile(r"\b(?:pairstream[_:]|kafka_)[a-z_:]+\b")
 
 ANSWER_SECONDS = 30.0
 

@@ -1,0 +1,116 @@
+"""What a training needs: an engine, a GPU where it is wanted, a base model."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pairstream.doctor.findings import Finding, from_error, note, ok, wrong
+from schemas.errors import PairstreamError
+from schemas.settings import TrainerSettings
+from trainer.base_model import resolve_base_model
+
+ENGINE_SECONDS = 10
+
+# Weights that are programs.
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def check_training(settings: TrainerSettings) -> Iterator[Finding]:
+    """Fetches no model and starts no container."""
+    if settings.launcher == "none":
+        yield ok("launcher", "none: datasets are cut, nothing is trained here")
+        return
+    if settings.launcher == "docker":
+        yield from _check_engine(settings.training_device)
+    yield check_base_model(settings.base_model)
+
+
+def _check_engine(device: str) -> Iterator[Finding]:
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=ENGINE_SECONDS)
+    except DockerException as error:
+        yield _no_engine(error)
+        return
+    try:
+        info: Mapping[str, Any] = client.info()
+    except (DockerException, OSError) as error:
+        yield _no_engine(error)
+        return
+    finally:
+        client.close()
+    yield ok(
+        "docker",
+        f"Docker Engine {info.get('ServerVersion', '?')}, {info.get('NCPU', '?')} CPUs, "
+        f"{info.get('MemTotal', 0) / 2**30:.1f} GiB of memory",
+    )
+    yield gpu_finding(info, device)
+
+
+def _no_engine(error: Exception) -> Finding:
+    return wrong(
+        "docker",
+        f"no Docker Engine answers ({type(error).__name__})",
+        "start it, let this user reach its socket (DOCKER_HOST), or set "
+        "PAIRSTREAM_LAUNCHER=process or none",
+    )
+
+
+def gpu_finding(info: Mapping[str, Any], device: str) -> Finding:
+    """By what the engine tells of itself. Pure."""
+    if device == "cpu":
+        return ok("gpu", "PAIRSTREAM_TRAINING_DEVICE=cpu: none is asked for")
+    if "nvidia" in (info.get("Runtimes") or {}) or info.get("DiscoveredDevices"):
+        return ok("gpu", "the engine gives containers a GPU (NVIDIA)")
+    remedy = "install the NVIDIA container toolkit on the engine's host"
+    if device == "cuda":
+        remedy += ", or set PAIRSTREAM_TRAINING_DEVICE=auto"
+        return wrong("gpu", "the engine has no GPU for containers, and cuda is wanted", remedy)
+    return note("gpu", "the engine has no GPU for containers: trainings use the CPU", remedy)
+
+
+def check_base_model(name: str | None) -> Finding:
+    """Only looks at a folder; a hub's name is left to the training."""
+    if (
+        name is not None
+        and not Path(name).is_dir()
+        and name.count("/") == 1
+        and name[0] not in "./~"
+    ):
+        return note(
+            "base model",
+            f"{name} is no folder here: it would be fetched from a hub when it is needed",
+            "fetch it once and name the folder, so that a training needs no network",
+        )
+    try:
+        folder = resolve_base_model(name)
+    except PairstreamError as error:
+        return from_error("base model", error)
+    if not any(folder.glob("*.safetensors")):
+        kind = "pickles alone" if any(any(folder.glob(each)) for each in PICKLES) else "no weights"
+        return wrong(
+            "base model",
+            f"{folder} holds {kind}, no *.safetensors",
+            "convert it with transformers' save_pretrained",
+        )
+    if not _has_chat_template(folder):
+        return wrong(
+            "base model",
+            f"{folder} has no chat template, which pairs of messages need",
+            "use an instruct model, or add its chat_template.jinja",
+        )
+    return ok("base model", f"{folder}: safetensors, with a chat template")
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    config = folder / "tokenizer_config.json"
+    try:
+        return bool(orjson.loads(config.read_bytes()).get("chat_template"))
+    except (OSError, orjson.JSONDecodeError, AttributeError):
+        return False

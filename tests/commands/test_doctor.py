@@ -1,0 +1,176 @@
+"""`pairstream doctor`: what is wrong is found, with its remedy."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from confluent_kafka.admin import NewTopic
+
+from pairstream.__main__ import cli
+from pairstream.cluster import TopicState
+from pairstream.doctor.brokers import (
+    SKEW_SECONDS,
+    clock_finding,
+    copies_finding,
+    topic_findings,
+)
+from pairstream.doctor.disk import SLOW_SECONDS, check_disk, room_finding, write_finding
+from pairstream.doctor.findings import Finding, finding_lines, wrong
+from pairstream.doctor.installation import client_finding
+from pairstream.doctor.training import check_base_model, gpu_finding
+from schemas.topics import PAIRS
+from tests.commands.deployment import Deployment, mixed_run
+from trainer.vitals import Disk
+
+
+def examined(deployment: Deployment | None, *words: str) -> tuple[int, dict[str, Any]]:
+    env = deployment.env if deployment else {}
+    done = CliRunner().invoke(cli, ["doctor", "--json", *words], env=env)
+    return int(done.exception is not None), json.loads(done.stdout)
+
+
+def states(report: dict[str, Any]) -> dict[str, str]:
+    return {finding["check"]: finding["state"] for finding in report["findings"]}
+
+
+def test_a_deployment_that_is_well(deployment: Deployment) -> None:
+    deployment.say(*mixed_run("m-1"))
+    deployment.data.root.mkdir()
+    before = sorted(deployment.data.root.iterdir())
+    code, report = examined(deployment, "--launcher", "none")
+
+    assert (code, report["wrong"]) == (0, 0)
+    assert set(states(report).values()) == {"ok"}
+    assert states(report).keys() >= {"packages", "settings", "brokers", "topics", "clock", "disk"}
+    assert sorted(deployment.data.root.iterdir()) == before
+
+
+def test_a_missing_topic_is_found(embedded_broker: str, prefix: str) -> None:
+    words = ["--bootstrap-servers", embedded_broker, "--topic-prefix", prefix]
+    code, report = examined(None, *words, "--launcher", "none")
+
+    [topics] = [each for each in report["findings"] if each["check"] == "topics"]
+    assert code == 1
+    assert prefix + PAIRS.name in topics["found"]
+    assert topics["remedy"] == "run `pairstream topics apply`"
+
+
+def test_other_partitions_are_found(deployment: Deployment) -> None:
+    code, report = examined(deployment, "--partitions", "5", "--launcher", "none")
+
+    assert code == 1
+    assert any("partitions are 4, not 5" in each["found"] for each in report["findings"])
+
+
+def test_brokers_that_are_away_hold_up_no_other_check() -> None:
+    words = ["--bootstrap-servers", "127.0.0.1:1", "--launcher", "none"]
+    code, report = examined(None, *words)
+
+    assert code == 1
+    assert (states(report)["brokers"], states(report)["disk"]) == ("wrong", "ok")
+
+
+def test_a_misspelt_setting_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAIRSTREAM_TRIGER_PAIRS", "5")
+    code, report = examined(None)
+
+    assert code == 1
+    assert "did you mean PAIRSTREAM_TRIGGER_PAIRS?" in report["findings"][0]["found"]
+
+
+def test_lines_say_the_remedy(deployment: Deployment) -> None:
+    done = CliRunner().invoke(cli, ["doctor", "--launcher", "process"], env=deployment.env)
+
+    assert "wrong  base model" in done.output
+    assert str(done.exception) == "1 thing is wrong"
+
+
+FINDINGS: list[tuple[Finding, str]] = [
+    (copies_finding(1, 3), "wrong"),
+    (copies_finding(3, 1), "note"),
+    (copies_finding(3, 3), "ok"),
+    (clock_finding(None, 0), "ok"),
+    (clock_finding(1_000, 900_000), "ok"),
+    (clock_finding(int(SKEW_SECONDS * 1000) + 1, 0), "wrong"),
+    (room_finding(Path("d"), Disk(5, 100)), "wrong"),
+    (room_finding(Path("d"), Disk(50, 100)), "ok"),
+    (write_finding(Path("d"), 0.01), "ok"),
+    (write_finding(Path("d"), SLOW_SECONDS + 1), "note"),
+    (client_finding("0.1.0", None), "ok"),
+    (client_finding("0.1.0", "0.1.0"), "ok"),
+    (client_finding("0.2.0", "0.1.0"), "note"),
+    (gpu_finding({"Runtimes": {"runc": {}}}, "auto"), "note"),
+    (gpu_finding({"Runtimes": {"runc": {}}}, "cuda"), "wrong"),
+    (gpu_finding({"Runtimes": {"runc": {}, "nvidia": {}}}, "cuda"), "ok"),
+    (gpu_finding({"Runtimes": None, "DiscoveredDevices": [{}]}, "auto"), "ok"),
+    (gpu_finding({}, "cpu"), "ok"),
+    (check_base_model("org/model"), "note"),
+    (check_base_model("./not/there"), "wrong"),
+]
+
+
+@pytest.mark.parametrize(("finding", "state"), FINDINGS, ids=lambda each: str(each)[:60])
+def test_findings(finding: Finding, state: str) -> None:
+    assert finding.state == state
+    assert finding.state == "ok" or finding.remedy or "PAIRSTREAM_" in finding.found
+
+
+def test_differing_and_missing_topics_are_each_told() -> None:
+    found = list(topic_findings([TopicState("a", missing=True), TopicState("b", differs=["x"])]))
+
+    assert [finding.state for finding in found] == ["wrong", "wrong"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "no weights"),
+        ({"model.bin": ""}, "pickles alone"),
+        ({"model.safetensors": ""}, "no chat template"),
+        ({"model.safetensors": "", "tokenizer_config.json": "{broken"}, "no chat template"),
+        (
+            {"model.safetensors": "", "tokenizer_config.json": '{"chat_template": "x"}'},
+            "with a chat",
+        ),
+        ({"model.safetensors": "", "chat_template.jinja": "x"}, "with a chat template"),
+    ],
+)
+def test_base_models(tmp_path: Path, files: dict[str, str], said: str) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+
+    assert said in check_base_model(str(tmp_path)).found
+
+
+def test_the_small_model_of_the_tests_is_well(tiny_model: Path) -> None:
+    assert check_base_model(str(tiny_model)).state == "ok"
+
+
+def test_a_data_directory_that_cannot_be_written_is_found(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    findings = list(check_disk(Path("/proc/sys")))
+
+    assert findings[-1].state == "wrong"
+    assert "PAIRSTREAM_DATA_DIR" in str(findings[-1].remedy)
+
+
+def test_colours_are_left_out_where_nobody_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = wrong("x", "y\x1b[0m", "z")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[31m" in "".join(finding_lines([finding]))
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = "".join(finding_lines([finding]))
+
+    assert "\x1b" not in text
+    assert "y\\x1b[0m" in text
+
+
+def test_partitions_of_a_topic_more_than_ours_are_left_alone(deployment: Deployment) -> None:
+    """Topics of others are no business of ours."""
+    deployment.cluster.create([NewTopic(deployment.names.prefix + "another", 1, 1)])
+
+    assert examined(deployment, "--launcher", "none")[0] == 0
