@@ -1,0 +1,136 @@
+"""compose.yaml with each of its profiles: it is read, pinned, on loopback, and set as we spell it."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pairstream.__main__ import COMMANDS
+from schemas.settings import TopicSettings, TrainerSettings, WorkerSettings, convert, known_settings
+from tests.conftest import missing
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PROFILES = {
+    "": {"kafka", "topics", "worker", "trainer"},
+    "ui": {"ui"},
+    "obs": {"prometheus", "grafana"},
+    "track": {"trackio"},
+    "gpu": {"gpu-check"},
+    "otel": {"collector", "spans"},
+}
+
+PREFIX = "PAIRSTREAM_"
+
+
+def compose_program() -> list[str]:
+    if found := shutil.which("docker-compose"):
+        return [found]
+    if (
+        shutil.which("docker")
+        and not subprocess.run(
+            ["docker", "compose", "version"], capture_output=True, check=False
+        ).returncode
+    ):
+        return ["docker", "compose"]
+    missing("needs docker compose: install it")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_is_read_by_compose(profile: str) -> None:
+    words = ["--profile", profile] if profile else []
+    done = subprocess.run(
+        [*compose_program(), "-f", str(ROOT / "compose.yaml"), *words, "config", "--services"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) >= PROFILES[profile]
+
+
+def test_every_service_is_of_one_profile() -> None:
+    found: dict[str, set[str]] = {}
+    for name, service in SERVICES.items():
+        [profile] = service.get("profiles", [""])
+        found.setdefault(profile, set()).add(name)
+
+    assert found == PROFILES
+
+
+def test_images_are_pinned() -> None:
+    for name, service in SERVICES.items():
+        assert re.search(r":(v?\d+\.\d+\.\d+|local)$", service["image"]), name
+
+
+def test_ports_are_on_loopback() -> None:
+    for service in SERVICES.values():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:")
+
+
+def variables(service: dict[str, Any]) -> dict[str, str]:
+    return {
+        name.removeprefix(PREFIX).lower(): re.sub(r"\$\{\w+:-(.*?)\}", r"\1", str(value))
+        for name, value in service.get("environment", {}).items()
+        if name.startswith(PREFIX)
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [("topics", TopicSettings), ("worker", WorkerSettings), ("trainer", TrainerSettings)],
+)
+def test_settings_are_settings(name: str, cls: type[TopicSettings]) -> None:
+    given = variables(SERVICES[name])
+    assert given.keys() <= known_settings()
+
+    fields = {field for field in given if field in cls.__struct_fields__}
+    settings = convert({field: given[field] for field in fields}, cls)
+    assert settings.bootstrap_servers == "kafka:19092"
+
+
+def test_commands_are_commands() -> None:
+    commands = {
+        name: service["command"][0]
+        for name, service in SERVICES.items()
+        if service["image"] == "pairstream:local" and "command" in service
+    }
+
+    assert commands.keys() >= {"topics", "worker", "trainer"}
+    assert set(commands.values()) - {"ui"} <= set(COMMANDS)
+
+
+def test_files_that_are_mounted_are_there() -> None:
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert not source.startswith("./") or (ROOT / source).is_dir(), volume
+
+
+def test_services_that_are_scraped_serve_where_it_is_asked() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    [workers, trainer] = config["scrape_configs"]
+
+    port = int(variables(SERVICES["worker"])["http_port"])
+    assert workers["dns_sd_configs"][0]["names"] == ["worker"]
+    assert workers["dns_sd_configs"][0]["port"] == port
+    assert trainer["static_configs"][0]["targets"] == [f"trainer:{port}"]
+
+
+def test_the_collector_writes_a_trace_a_record() -> None:
+    config = yaml.safe_load((ROOT / "deploy/otel/collector.yml").read_text())
+    kafka = config["exporters"]["kafka"]
+
+    assert kafka["partition_traces_by_id"] is True
+    assert kafka["brokers"] == [COMPOSE["x-app"]["environment"]["PAIRSTREAM_BOOTSTRAP_SERVERS"]]
+    assert f"--topic={kafka['traces']['topic']}" in SERVICES["spans"]["entrypoint"]
+    for pipeline in config["service"]["pipelines"].values():
+        assert set(pipeline["exporters"]) <= config["exporters"].keys()
+        assert set(pipeline["receivers"]) <= config["receivers"].keys()
