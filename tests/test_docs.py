@@ -310,8 +310,13 @@ def settings_table() -> str:
     for last in SETTINGS_CLASSES:
         for cls in reversed(last.__mro__):
             if cls.__name__ in READERS:
+                reader = READERS[cls.__name__]
                 for field in msgspec.structs.fields(cls):
-                    fields.setdefault(field.name, (READERS[cls.__name__], field))
+                    if field.name not in fields:
+                        fields[field.name] = (reader, field)
+                    # Two processes may each have a setting of the same name.
+                    elif field.name in cls.__annotations__ and reader not in fields[field.name][0]:
+                        fields[field.name] = (f"{fields[field.name][0]}, {reader}", field)
     # The recipe's are the script's flags, which the page of trainings explains one by one.
     recipe = recipe_names()
     lines = [

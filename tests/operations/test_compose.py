@@ -1,4 +1,4 @@
-"""compose.yaml with each of its profiles: it is read, pinned, on loopback, and set as we spell it."""
+"""compose.yaml and each of its profiles: read, pinned, on loopback, and set as we spell it."""
 
 import re
 import shutil
