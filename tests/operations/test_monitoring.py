@@ -16,7 +16,8 @@ from prometheus_client import generate_latest
 
 from pairstream.cluster import Cluster, apply_topics
 from schemas.settings import TrainerSettings, WorkerSettings
-from schemas.topics import RUN_EVENTS
+from schemas.topics import PAIRS, RUN_EVENTS
+from streams.partition import Partition
 from streams.vitals import WorkerVitals
 from tests.commands.deployment import mixed_run
 from tests.kafka.services import Deployment, records
@@ -162,6 +163,40 @@ def test_dead_letters_of_a_worker_fire_the_alert(
             assert values(ask, "sum(pairstream_consumer_lag_records) >= 0") != []
             assert "PairstreamWorkersGone" not in firing(ask)
         assert worker.stop() == 0
+
+
+def test_a_trainer_tells_what_it_took_in_and_refused(
+    embedded_broker: str, prefix: str, tmp_path: Path
+) -> None:
+    deployment = Deployment(embedded_broker, prefix, tmp_path, partitions=2)
+    list(apply_topics(Cluster(deployment.settings), deployment.settings))
+    runs = Partition(extended=False)
+    effects = runs.apply(
+        [(*record, offset) for offset, record in enumerate(records(mixed_run("r-1")))], now_ms=0
+    )
+    pairs = [(key, value) for topic, key, value in effects.rows if topic is PAIRS]
+    port = free_port()
+    settings = {"http_port": str(port), "trigger_pairs": "7", "launcher": "none"}
+    with deployment.running("trainer", **settings) as trainer:
+        trainer.await_log("http_serving")
+        trainer.wait_until(lambda: get(port, "/readyz")[0] == 200, "readiness")
+        deployment.send([*pairs, (b"r-2", b"no pair")], PAIRS)
+
+        def metric(name: str) -> list[float]:
+            return list(samples(get(port, "/metrics")[1])[name].values())
+
+        trainer.wait_until(
+            lambda: sum(metric("pairstream_events_rejected_total")) == 1, "the refused one"
+        )
+        trainer.wait_until(lambda: metric("pairstream_new_pairs") == [1], "the pair")
+        assert metric("pairstream_rows_batched_total") == [1]
+        assert metric("pairstream_trigger_pairs") == [7]
+        assert metric("pairstream_batch_age_seconds")[0] > 0
+        trainer.wait_until(
+            lambda: metric("pairstream_consumer_lag_records") == [0, 0], "the end of the lag"
+        )
+        assert get(port, "/livez") == (200, "ok\n")
+        assert trainer.stop() == 0
 
 
 Ask = Callable[[str], Any]
