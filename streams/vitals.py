@@ -13,7 +13,7 @@ from schemas.events import INVALID_EVENT, Event
 from schemas.metrics import HUNG_SECONDS, Lag, new_registry, rejected_counter
 from schemas.rows import INVALID_ROW, DiscardReason, Pair, PairRule
 from schemas.settings import WorkerSettings
-from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, Topic
+from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, Names, Topic
 from streams.partition import RUN_SETTLED, Effects, Partition
 from streams.runs import CONFLICTING_ATTEMPT, CONFLICTING_START, CONFLICTING_STRATEGY
 
@@ -51,6 +51,7 @@ class WorkerVitals:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.work: Work | None = None
+        self._names = Names(settings.topic_prefix)
         self._beat = time.monotonic()
         self.registry = registry = new_registry("worker", self._lag)
         self._consumed = Counter(
@@ -59,8 +60,8 @@ class WorkerVitals:
         self._rejected = rejected_counter(
             registry,
             [
-                *((RUN_EVENTS.name, reason) for reason in _EVENT_REASONS),
-                (GARBLE_REQUESTS.name, INVALID_ROW),
+                *((self._names.topic(RUN_EVENTS), reason) for reason in _EVENT_REASONS),
+                (self._names.topic(GARBLE_REQUESTS), INVALID_ROW),
             ],
         )
         self._closed = Counter(
@@ -139,7 +140,7 @@ class WorkerVitals:
 
     def refused(self, topic: Topic, errors: Iterable[InvalidRecord]) -> None:
         for error in errors:
-            self._rejected.labels(topic.name, error.reason).inc()
+            self._rejected.labels(self._names.topic(topic), error.reason).inc()
 
     def acknowledged(self, stage: Stage, oldest_ms: int, *, now_ms: int) -> None:
         """The rows of a batch; two clocks may differ, so never below 0."""

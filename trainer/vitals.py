@@ -39,7 +39,7 @@ class TrainerVitals:
         self._reaches_brokers: Callable[[], bool] = lambda: False
         self._started: dict[str, datetime] = {}
         self.registry = new_registry("trainer", lambda: self._lag)
-        self._rejected = rejected_counter(self.registry, [(PAIRS.name, INVALID_ROW)])
+        self._rejected = rejected_counter(self.registry, [(self._topic, INVALID_ROW)])
         self._add_intake(settings)
         self._add_trainings()
         self._add_disk(settings.data_dir)
@@ -150,7 +150,7 @@ class TrainerVitals:
             origin: Origin,
             error: InvalidRecord,
         ) -> None:
-            self._rejected.labels(PAIRS.name, error.reason).inc()
+            self._rejected.labels(self._topic, error.reason).inc()
             refuse(key, value, headers, origin, error)
 
         return counted

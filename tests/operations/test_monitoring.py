@@ -6,7 +6,7 @@ import subprocess
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from prometheus_client import generate_latest
 from pairstream.cluster import Cluster, apply_topics
 from schemas.settings import TrainerSettings, WorkerSettings
 from schemas.topics import PAIRS, RUN_EVENTS
+from streams.broker import EmbeddedBroker
 from streams.partition import Partition
 from streams.vitals import WorkerVitals
 from tests.commands.deployment import mixed_run
@@ -150,7 +151,8 @@ def test_dead_letters_of_a_worker_fire_the_alert(
         worker.wait_until(lambda: get(port, "/readyz")[0] == 200, "readiness")
         assert get(port, "/livez") == (200, "ok\n")
         with scraping(prometheus, tmp_path, port) as ask:
-            refused = f'pairstream_events_rejected_total{{topic="{RUN_EVENTS.name}"}}'
+            topic = deployment.names.topic(RUN_EVENTS)
+            refused = f'pairstream_events_rejected_total{{topic="{topic}"}}'
             worker.wait_until(lambda: bool(values(ask, refused)), "a first scrape")
             assert set(values(ask, refused)) == {0.0}
             assert "PairstreamDeadLettersRise" not in firing(ask)
@@ -163,6 +165,27 @@ def test_dead_letters_of_a_worker_fire_the_alert(
             assert values(ask, "sum(pairstream_consumer_lag_records) >= 0") != []
             assert "PairstreamWorkersGone" not in firing(ask)
         assert worker.stop() == 0
+
+
+def test_workers_that_wait_for_brokers_are_live_and_not_ready(prefix: str, tmp_path: Path) -> None:
+    """The second one stands by: there is no partition for it."""
+    ports = (free_port(), free_port())
+    with ExitStack() as stack:
+        with EmbeddedBroker() as broker:
+            deployment = Deployment(broker.bootstrap_servers, prefix, tmp_path, partitions=1)
+            list(apply_topics(Cluster(deployment.settings), deployment.settings))
+            workers = [
+                stack.enter_context(deployment.running("worker", http_port=str(port)))
+                for port in ports
+            ]
+            for worker, port in zip(workers, ports, strict=True):
+                worker.await_log("http_serving")
+                worker.wait_until(lambda port=port: get(port, "/readyz")[0] == 200, "readiness")
+        for worker, port in zip(workers, ports, strict=True):
+            gone = (503, "no broker answers\n")
+            worker.wait_until(lambda port=port: get(port, "/readyz") == gone, "its word")
+            assert get(port, "/livez") == (200, "ok\n")
+            assert worker.process.poll() is None
 
 
 def test_a_trainer_tells_what_it_took_in_and_refused(
