@@ -33,6 +33,8 @@ DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "pairstream.json").r
 
 WAIT_SECONDS = 60.0
 
+GONE = (503, "no broker answers\n")
+
 
 def rules() -> list[dict[str, Any]]:
     groups = yaml.safe_load(RULES.read_text())["groups"]
@@ -182,8 +184,7 @@ def test_workers_that_wait_for_brokers_are_live_and_not_ready(prefix: str, tmp_p
                 worker.await_log("http_serving")
                 worker.wait_until(lambda port=port: get(port, "/readyz")[0] == 200, "readiness")
         for worker, port in zip(workers, ports, strict=True):
-            gone = (503, "no broker answers\n")
-            worker.wait_until(lambda port=port: get(port, "/readyz") == gone, "its word")
+            worker.wait_until(lambda port=port: get(port, "/readyz") == GONE, "its word")
             assert get(port, "/livez") == (200, "ok\n")
             assert worker.process.poll() is None
 
