@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import faust
@@ -13,7 +13,6 @@ from schemas import clients, dead_letters
 from schemas.dead_letters import Origin
 from schemas.errors import InvalidRecord
 from schemas.memory import keep_releasing_memory
-from schemas.metrics import Lag
 from schemas.rows import encode, parse_garble_request
 from schemas.settings import WorkerSettings
 from schemas.topics import (
@@ -38,8 +37,9 @@ from streams.producer import Record, RecordProducer
 from streams.redaction import open_redactor
 from streams.source_watch import watch_source
 from streams.table import RunTable, RunTableManager
-from streams.transport import Batch, BatchConsumer, BatchSchema, batching_transport
+from streams.transport import Batch, BatchSchema, batching_transport
 from streams.vitals import Stage, WorkerVitals
+from streams.work import WorkerParts
 
 log = structlog.get_logger()
 
@@ -87,36 +87,13 @@ class WorkerApp:
         self.expiry = Expiry(settings, self.names, self.clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._add_agents()
-        vitals.work = self
+        group = self.names.worker_app
+        vitals.work = WorkerParts(self.faust, self.table, self.producer, group=group)
 
     def other_loops(self) -> list[asyncio.AbstractEventLoop]:
         """That of the consumer's thread, once it runs."""
         thread = getattr(self.faust.consumer, "_thread", None)
         return [thread.thread_loop] if thread else []
-
-    # --- What its vitals ask ---------------------------------------------------------------------
-
-    def runs(self) -> list[Partition] | None:
-        return None if self.table.is_taking_over else list(self.table.runs.values())
-
-    def lag(self) -> Iterator[Lag]:
-        consumer = self._consumer()
-        for tp, done, end in consumer.progress() if consumer else ():
-            if end is not None:  # else no answer has told it yet
-                yield Lag(tp.topic, tp.partition, self.names.worker_app, max(0, end - (done or 0)))
-
-    def polled_at(self) -> float | None:
-        consumer = self._consumer()
-        return consumer.polled_at if consumer else None
-
-    def reaches_brokers(self) -> bool:
-        return self.producer.reaches_brokers()
-
-    def _consumer(self) -> BatchConsumer | None:
-        # Asked for before the app has made it, Faust would make it, in the wrong thread.
-        return cast("BatchConsumer | None", getattr(self.faust, "_consumer", None))
-
-    # --- Faust's parts ---------------------------------------------------------------------------
 
     def _table(self, partitions: int) -> RunTable:
         # With a schema, or without these types, Faust's own recovery would restore nothing.

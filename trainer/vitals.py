@@ -1,11 +1,10 @@
 """What a trainer tells of itself: its metrics, whether it is live, whether it is ready."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -19,6 +18,7 @@ from trainer.consumer import PairsConsumer
 from trainer.datasets import DatasetManifest
 from trainer.intake import Intake, Refuse
 from trainer.outbox import Outbox
+from trainer.disk import disk_of
 from trainer.selection import Reason
 
 MINUTE = 60.0
@@ -191,17 +191,3 @@ class TrainerVitals:
 
     def _age(self) -> float:
         return 0.0 if self._batch_begun is None else time.monotonic() - self._batch_begun
-
-
-class Disk(NamedTuple):
-    """A file system, in bytes; `free` is what an unprivileged user may take."""
-
-    free: int
-    total: int
-
-
-def disk_of(folder: Path) -> Disk:
-    """Of the folder, or of the nearest one above it that is there."""
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    disk = os.statvfs(there)
-    return Disk(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pairstream.doctor.findings import Finding, note, ok, wrong
-from trainer.vitals import Disk, disk_of
+from trainer.disk import Disk, disk_of
 
 WRITES = 5
 WRITE_BYTES = 64 * 1024

@@ -22,7 +22,7 @@ from pairstream.doctor.installation import client_finding
 from pairstream.doctor.training import check_base_model, gpu_finding
 from schemas.topics import PAIRS
 from tests.commands.deployment import Deployment, mixed_run
-from trainer.vitals import Disk
+from trainer.disk import Disk
 
 
 def examined(deployment: Deployment | None, *words: str) -> tuple[int, dict[str, Any]]:
