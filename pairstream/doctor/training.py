@@ -9,12 +9,9 @@ import orjson
 from pairstream.doctor.findings import Finding, from_error, note, ok, wrong
 from schemas.errors import PairstreamError
 from schemas.settings import TrainerSettings
-from trainer.base_model import resolve_base_model
+from trainer.base_model import WEIGHTS, is_hub_name, resolve_base_model
 
 ENGINE_SECONDS = 10
-
-# Weights that are programs.
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def check_training(settings: TrainerSettings) -> Iterator[Finding]:
@@ -90,12 +87,11 @@ def check_base_model(name: str | None) -> Finding:
         folder = resolve_base_model(name)
     except PairstreamError as error:
         return from_error("base model", error)
-    if not any(folder.glob("*.safetensors")):
-        kind = "pickles alone" if any(any(folder.glob(each)) for each in PICKLES) else "no weights"
+    if not any(folder.glob(WEIGHTS)):
         return wrong(
             "base model",
-            f"{folder} holds {kind}, no *.safetensors",
-            "convert it with transformers' save_pretrained",
+            f"{folder} holds no weights ({WEIGHTS})",
+            "name a folder that transformers' save_pretrained wrote",
         )
     if not _has_chat_template(folder):
         return wrong(

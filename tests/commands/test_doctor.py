@@ -127,7 +127,7 @@ def test_differing_and_missing_topics_are_each_told() -> None:
     ("files", "said"),
     [
         ({}, "no weights"),
-        ({"model.bin": ""}, "pickles alone"),
+        ({"pytorch_model.bin": ""}, "in a pickle"),
         ({"model.safetensors": ""}, "no chat template"),
         ({"model.safetensors": "", "tokenizer_config.json": "{broken"}, "no chat template"),
         (
