@@ -69,7 +69,7 @@ class Cluster:
     def brokers(self) -> list[str]:
         """The addresses that brokers give of themselves. Raises: PairstreamError."""
         found = retried(
-            lambda: self._admin.list_topics(timeout=1.0).brokers,
+            lambda: self.admin.list_topics(timeout=1.0).brokers,
             failure="the brokers do not tell which they are",
         )
         return sorted(f"{broker.host}:{broker.port}" for broker in found.values())

@@ -16,9 +16,9 @@ from schemas.settings import TrainerSettings
 from schemas.topics import PAIRS, Names
 from trainer.consumer import PairsConsumer
 from trainer.datasets import DatasetManifest
+from trainer.disk import disk_of
 from trainer.intake import Intake, Refuse
 from trainer.outbox import Outbox
-from trainer.disk import disk_of
 from trainer.selection import Reason
 
 MINUTE = 60.0

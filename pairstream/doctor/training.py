@@ -9,7 +9,7 @@ import orjson
 from pairstream.doctor.findings import Finding, from_error, note, ok, wrong
 from schemas.errors import PairstreamError
 from schemas.settings import TrainerSettings
-from trainer.base_model import WEIGHTS, is_hub_name, resolve_base_model
+from trainer.base_model import WEIGHTS, resolve_base_model
 
 ENGINE_SECONDS = 10
 
