@@ -7,6 +7,8 @@ each rebalance would keep the largest buffers that it ever had, in each of its t
 
 import asyncio
 import ctypes
+import resource
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
@@ -14,8 +16,9 @@ _ARENAS = 2
 # Larger blocks go back to the system as they are freed: glibc would raise this to 32 MiB.
 _LARGE_BYTES = 256 * 1024
 _FREE_AT_THE_END_BYTES = 4 * 1024 * 1024
-# It takes some milliseconds.
-_RELEASE_SECONDS = 20.0
+_LOOK_SECONDS = 5.0
+# Giving back takes some milliseconds.
+_WORTH_BYTES = 4 * 1024 * 1024
 
 _libc = ctypes.CDLL(None)
 
@@ -35,7 +38,15 @@ def release_memory() -> None:
 
 
 async def keep_releasing_memory() -> None:
-    """Again and again: librdkafka frees its buffers when it comes to it."""
-    while True:
-        await asyncio.sleep(_RELEASE_SECONDS)
-        await asyncio.to_thread(release_memory)
+    """Whenever the process has grown: librdkafka frees its buffers when it comes to it."""
+    kept = 0
+    while hasattr(_libc, "malloc_trim"):
+        await asyncio.sleep(_LOOK_SECONDS)
+        if _resident_bytes() - kept > _WORTH_BYTES:
+            await asyncio.to_thread(release_memory)
+            kept = _resident_bytes()
+
+
+def _resident_bytes() -> int:
+    with Path("/proc/self/statm").open() as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
