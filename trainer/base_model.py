@@ -67,9 +67,25 @@ def _download(name: str) -> Path:
             "fetched: pip install huggingface_hub, or name a folder"
         ) from error
     try:
-        return Path(snapshot_download(name, allow_patterns=WANTED))
+        snapshot = Path(snapshot_download(name, allow_patterns=WANTED))
     except Exception as error:
         raise PairstreamError(
             f"the base model {name} is no folder here, and no hub gives a model of that name "
             f"({type(error).__name__}): name a folder"
         ) from error
+    return _without_links(snapshot)
+
+
+def _without_links(snapshot: Path) -> Path:
+    """The same files beside it: a snapshot is links, which lead out of what a container sees."""
+    plain = snapshot.parent.parent / "pairstream" / snapshot.name
+    try:
+        plain.mkdir(parents=True, exist_ok=True)
+        for path in snapshot.iterdir():
+            if path.is_file() and not (plain / path.name).exists():
+                (plain / path.name).hardlink_to(path.resolve())
+    except OSError as error:
+        raise PairstreamError(
+            f"{plain} cannot be written ({error.strerror}): name a folder with the model's files"
+        ) from error
+    return plain

@@ -45,21 +45,30 @@ def test_what_is_no_model_is_refused_with_what_to_set(
     assert "\n" not in str(refused.value)
 
 
-def test_a_hub_name_is_fetched_without_pickles(
+def test_a_hub_name_is_fetched_without_pickles_and_without_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A hub's cache holds links: a container that is given the snapshot alone could not follow."""
     asked: list[tuple[str, list[str]]] = []
+    blob, snapshot = tmp_path / "blobs" / "abc", tmp_path / "snapshots" / "rev"
+    blob.parent.mkdir()
+    blob.write_text("{}")
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").symlink_to("../../blobs/abc")
 
     def snapshot_download(name: str, *, allow_patterns: list[str]) -> str:
         asked.append((name, allow_patterns))
-        return str(tmp_path)
+        return str(snapshot)
 
     hub = ModuleType("huggingface_hub")
     hub.snapshot_download = snapshot_download
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
 
-    assert resolve_base_model("org/small") == tmp_path
-    [(name, patterns)] = asked
+    found = resolve_base_model("org/small")
+    assert resolve_base_model("org/small") == found
+    assert not (found / "config.json").is_symlink()
+    assert (found / "config.json").read_text() == "{}"
+    name, patterns = asked[0]
     assert name == "org/small"
     assert "*.safetensors" in patterns
     assert not any(pattern.endswith((".bin", ".pt", ".pkl", "*")) for pattern in patterns)
