@@ -9,7 +9,7 @@ import orjson
 from pairstream.doctor.findings import Finding, from_error, note, ok, wrong
 from schemas.errors import PairstreamError
 from schemas.settings import TrainerSettings
-from trainer.base_model import WEIGHTS, resolve_base_model
+from trainer.base_model import WEIGHTS, is_hub_name, resolve_base_model
 
 ENGINE_SECONDS = 10
 
@@ -72,12 +72,7 @@ def gpu_finding(info: Mapping[str, Any], device: str) -> Finding:
 
 def check_base_model(name: str | None) -> Finding:
     """Only looks at a folder; a hub's name is left to the training."""
-    if (
-        name is not None
-        and not Path(name).is_dir()
-        and name.count("/") == 1
-        and name[0] not in "./~"
-    ):
+    if name is not None and is_hub_name(name) and not Path(name).is_dir():
         return note(
             "base model",
             f"{name} is no folder here: it would be fetched from a hub when it is needed",
