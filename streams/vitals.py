@@ -15,7 +15,12 @@ from schemas.rows import INVALID_ROW, DiscardReason, Pair, PairRule
 from schemas.settings import WorkerSettings
 from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, Names, Topic
 from streams.partition import RUN_SETTLED, Effects, Partition
-from streams.runs import CONFLICTING_ATTEMPT, CONFLICTING_START, CONFLICTING_STRATEGY
+from streams.runs import (
+    CONFLICTING_ATTEMPT,
+    CONFLICTING_SCORE,
+    CONFLICTING_START,
+    CONFLICTING_STRATEGY,
+)
 
 # Beats come every half second; one that is so late means a loop that waits for something.
 STUCK_SECONDS = 60.0
@@ -26,7 +31,8 @@ Stage = Literal["settling", "garbling"]
 LATENCY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 _EVENT_REASONS = (
-    INVALID_EVENT, CONFLICTING_ATTEMPT, CONFLICTING_STRATEGY, CONFLICTING_START, RUN_SETTLED,
+    INVALID_EVENT, CONFLICTING_ATTEMPT, CONFLICTING_SCORE, CONFLICTING_START,
+    CONFLICTING_STRATEGY, RUN_SETTLED,
 )  # fmt: skip
 
 UNKNOWN_TYPE = "unknown"
