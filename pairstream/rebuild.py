@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-import orjson
-
 from pairstream.candidates import Candidates
 from pairstream.merge_part import Merging
 from pairstream.new_folder import folder_beside
@@ -27,6 +25,7 @@ from schemas.source import Source
 from trainer.content import Content, join_shares
 from trainer.cut import choose, publish
 from trainer.datasets import DatasetKind, DatasetManifest, OffsetRange, pair_id_of
+from trainer.forgotten import run_of
 from trainer.known_ids import IDS_AT_ONCE, KnownIds
 from trainer.selection import CutSettings
 from trainer.unpaired import ID_PLACES, write_groups, write_labelled
@@ -203,7 +202,7 @@ def _content(folder: Path, lines: MergedLines, wanted: Wanted) -> Content:
 def _remembered(lines: Iterable[bytes], forgotten: frozenset[str]) -> Iterable[bytes]:
     if not forgotten:
         return lines
-    return (line for line in lines if orjson.loads(line)["run_id"] not in forgotten)
+    return (line for line in lines if run_of(line).run_id not in forgotten)
 
 
 def _merge(folder: Path, lines: MergedLines, wanted: Wanted) -> Content:

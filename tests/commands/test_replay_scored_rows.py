@@ -84,6 +84,17 @@ def test_groups_put_the_responses_to_a_prompt_together(settled: Deployment, tmp_
     assert all(len(json.loads(line)["responses"]) == 1 for line in lines_of(one))
 
 
+def test_forgotten_runs_give_none(settled: Deployment, tmp_path: Path) -> None:
+    settled.run("forget", "good-3", "bad-5", "--yes")
+    for kind, told in (
+        ("kto", "27 scored rows (18 good ones) of 18 runs"),
+        ("groups", "of 18 runs"),
+    ):
+        out = tmp_path / kind
+        assert told in settled.run(*REPLAY, "--kind", kind, "--out", out)
+        assert not any(b'"good-3"' in line or b'"bad-5"' in line for line in lines_of(out))
+
+
 def test_what_was_cut_for_another_use_is_named_as_such(settled: Deployment, tmp_path: Path) -> None:
     groups, kto = tmp_path / "groups", tmp_path / "kto"
     settled.run(*REPLAY, "--kind", "groups", "--out", groups)
