@@ -43,6 +43,7 @@ def help_of(*path: str) -> str:
 
 def test_commands_are_those_of_the_contract() -> None:
     more = {
+        "bridge",
         "dataset",
         "forget",
         "schema",

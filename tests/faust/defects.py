@@ -245,6 +245,12 @@ DEFECTS = (
         "who_leads_is_looked_up_when_a_position_is_asked_for_in_vain",
     ),
     Defect(
+        "changelog kept",
+        "the changelog is fetched into buffers that nobody empties, megabytes for each partition",
+        "tests/faust/test_changelog_fetching.py::test_"
+        "the_changelog_is_not_fetched_into_buffers_that_nobody_empties",
+    ),
+    Defect(
         "web server",
         "serves tables to the whole network without a password",
         _SURROUNDINGS + "setting_that_stock_faust_has_otherwise",

@@ -28,6 +28,9 @@ SCRIPTS = ("train_dpo.", "supervise.")
 # Calls without which nothing is lost here, and why.
 NOT_NEEDED = {
     "cancelling.wish_to_cancel:write_durably": "a person's command, which no trainer gives",
+    "forgotten.remember_forgotten:make_folder": "a person's command",
+    "forgotten.remember_forgotten:write_durably": "the same",
+    "forgotten.mark_dataset:write_durably": "the same; a cut marks again what it finds unmarked",
     "image.write:make_folder": "each start lays the context out again until the script has ended",
     "image.write:make_folder+": "the same, of the script's folder in it",
     "image.write:write_durably": "so it does; a file is replaced at once for those who read it",

@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import InvalidRecord
-from schemas.rows import Pair, parse_pair
-from schemas.topics import PAIRS
-from tests.commands.deployment import Deployment, mixed_run
+from tests.commands.deployment import Deployment, mixed_run, parsed_pairs
 from tests.conftest import missing
 from tests.ui.conftest import STEPS, hostile_pair
 from tests.ui.hostile import TEXTS
@@ -120,19 +117,8 @@ def browser(chromium: Browser) -> Browser:
 def address(live: SiteProcess, deployment: Deployment, name: str) -> str:
     if name != "pair":
         return live.url + SHOWN[name]
-    found = next(each for each in parsed_pairs_of(deployment) if each.run_id == "m-1")
+    found = next(each for each in parsed_pairs(deployment) if each.run_id == "m-1")
     return f"{live.url}/pair?id={found.pair_id}"
-
-
-def parsed_pairs_of(deployment: Deployment) -> list[Pair]:
-    """Other tests may have sent what is no pair."""
-    found = []
-    for message in deployment.records(deployment.names.topic(PAIRS)):
-        try:
-            found.append(parse_pair(message.value()))
-        except InvalidRecord:
-            continue
-    return found
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
