@@ -18,9 +18,10 @@ def command(config_file: Path | None, as_json: bool, **flags: Any) -> None:
 
     The packages and the client's version; settings in file and environment; the brokers, the
     copies, the topics and their settings, the brokers' clock; room for the data directory, and how
-    fast what is written there is safe; the Docker Engine, a GPU, the base model. It writes nothing
-    but small files in the data directory, which it removes. Run it where the service runs, with
-    the service's settings. Exit code 1 when something is wrong; notes are none.
+    fast what is written there is safe; the Docker Engine, a GPU, the interpreter of trainings in a
+    process, the base model. It writes nothing but small files in the data directory, which it
+    removes. Run it where the service runs, with the service's settings. Exit code 1 when something
+    is wrong; notes are none.
 
     The keys of --json: findings (check, state as ok, note or wrong, found, remedy), wrong (how
     many).

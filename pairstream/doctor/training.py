@@ -1,5 +1,6 @@
-"""What a training needs: an engine, a GPU where it is wanted, a base model."""
+"""What a training needs: an engine or an interpreter, a GPU where it is wanted, a base model."""
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from schemas.settings import TrainerSettings
 from trainer.base_model import WEIGHTS, is_hub_name, resolve_base_model
 
 ENGINE_SECONDS = 10
+INTERPRETER_SECONDS = 10
+
+ASK_FOR_TRL = "import importlib.util, sys; sys.exit(importlib.util.find_spec('trl') is None)"
 
 
 def check_training(settings: TrainerSettings) -> Iterator[Finding]:
@@ -21,6 +25,8 @@ def check_training(settings: TrainerSettings) -> Iterator[Finding]:
         return
     if settings.launcher == "docker":
         yield from _check_engine(settings.training_device)
+    if settings.launcher == "process":
+        yield check_interpreter(settings.training_python)
     yield check_base_model(settings.base_model)
 
 
@@ -68,6 +74,28 @@ def gpu_finding(info: Mapping[str, Any], device: str) -> Finding:
         remedy += ", or set PAIRSTREAM_TRAINING_DEVICE=auto"
         return wrong("gpu", "the engine has no GPU for containers, and cuda is wanted", remedy)
     return note("gpu", "the engine has no GPU for containers: trainings use the CPU", remedy)
+
+
+def check_interpreter(python: str | None) -> Finding:
+    """Whether it starts and knows of TRL, which it does not import: that takes long."""
+    if python is None:
+        return ok("interpreter", "one is made in the data directory before the first training")
+    otherwise = "unset PAIRSTREAM_TRAINING_PYTHON: then one is made in the data directory"
+    try:
+        done = subprocess.run(
+            [python, "-I", "-c", ASK_FOR_TRL],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=INTERPRETER_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        found = f"{python} does not start ({type(error).__name__})"
+        return wrong("interpreter", found, f"name one that is there, or {otherwise}")
+    if done.returncode:
+        found = f"{python} has no trl, so it cannot train"
+        return wrong("interpreter", found, f"name one with the extra `train`, or {otherwise}")
+    return ok("interpreter", f"{python}: has trl")
 
 
 def check_base_model(name: str | None) -> Finding:

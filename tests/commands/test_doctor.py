@@ -1,6 +1,8 @@
 """`pairstream doctor`: what is wrong is found, with its remedy."""
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from pairstream.doctor.brokers import (
 from pairstream.doctor.disk import SLOW_SECONDS, check_disk, room_finding, write_finding
 from pairstream.doctor.findings import Finding, finding_lines, wrong
 from pairstream.doctor.installation import client_finding
-from pairstream.doctor.training import check_base_model, gpu_finding
+from pairstream.doctor.training import check_base_model, check_interpreter, gpu_finding
 from schemas.topics import PAIRS
 from tests.commands.deployment import Deployment, mixed_run
 from trainer.disk import Disk
@@ -147,6 +149,43 @@ def test_base_models(tmp_path: Path, files: dict[str, str], said: str) -> None:
 
 def test_the_small_model_of_the_tests_is_well(tiny_model: Path) -> None:
     assert check_base_model(str(tiny_model)).state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "said"),
+    [("exit 0", "ok", "has trl"), ("exit 1", "wrong", "has no trl")],
+)
+def test_interpreters(tmp_path: Path, answer: str, state: str, said: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{answer}\n")
+    python.chmod(0o755)
+    finding = check_interpreter(str(python))
+
+    assert (finding.state, said in finding.found) == (state, True)
+
+
+def test_the_question_to_an_interpreter_is_one() -> None:
+    has_trl = importlib.util.find_spec("trl") is not None
+
+    assert (check_interpreter(sys.executable).state == "ok") is has_trl
+
+
+def test_an_interpreter_that_is_not_there_is_found_where_it_trains(
+    deployment: Deployment, tiny_model: Path, tmp_path: Path
+) -> None:
+    python = str(tmp_path / "none")
+    words = ["--base-model", str(tiny_model), "--training-python", python, "--launcher"]
+
+    code, report = examined(deployment, *words, "process")
+    [finding] = [each for each in report["findings"] if each["check"] == "interpreter"]
+    assert (code, finding["state"]) == (1, "wrong")
+    assert python in finding["found"]
+    assert "PAIRSTREAM_TRAINING_PYTHON" in finding["remedy"]
+    assert "interpreter" not in states(examined(deployment, *words, "none")[1])
+
+
+def test_an_interpreter_that_is_yet_to_be_made_is_well() -> None:
+    assert check_interpreter(None).state == "ok"
 
 
 def test_a_data_directory_that_cannot_be_written_is_found(tmp_path: Path) -> None:
