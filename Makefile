@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick check lint types format bench bench-quick chaos clean
+.PHONY: help setup demo test test-quick check lint types format bench bench-quick chaos docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,13 @@ bench-quick: .venv/.bench ## The same over smaller loads, 3 minutes (needs KAFKA
 
 chaos: .venv/.complete ## Strike a deployment at random; nothing may be lost or twice (needs KAFKA_HOME)
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+.venv/.docs: .venv/.service
+	$(BIN)/pip install --quiet --group docs
+	@touch $@
+
+docs: .venv/.docs ## Build the pages of docs/ as a site into build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean: ## Remove the environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

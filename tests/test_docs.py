@@ -10,12 +10,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 import msgspec
 import orjson
 import pytest
+import yaml
 
 from pairstream.__main__ import COMMANDS, cli
 from pairstream.moments import MomentType
@@ -101,6 +102,19 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert found.exists(), target
         assert found.is_relative_to(ROOT), target
         assert not anchor or anchor in anchors(found.read_text()), target
+
+
+def test_each_page_stands_once_in_the_nav_of_the_site() -> None:
+    entries = list(entries_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
+
+    assert sorted(entries) == [path.name for path in PAGES]
+
+
+def entries_of(nav: list[dict[str, Any]]) -> Iterator[str]:
+    """The pages of mkdocs' nav: titles with a page, or with a nav of their own."""
+    for titled in nav:
+        for inner in titled.values():
+            yield from [inner] if isinstance(inner, str) else entries_of(inner)
 
 
 def anchors(text: str) -> set[str]:

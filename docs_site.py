@@ -1,0 +1,28 @@
+"""Hooks of mkdocs: links that lead out of docs/ stay right on the site, all others are checked."""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
+ROOT = Path(__file__).parent
+PICTURES = {".svg", ".png"}
+OUTWARD = re.compile(r"(!?)\[([^\]]*)\]\(\.\./([^)\s#]+)[^)\s]*\)")
+
+
+def on_page_markdown(markdown: str, *, config: "MkDocsConfig", files: "Files", **_: object) -> str:
+    """Take pictures from elsewhere in the repository along; name other files instead of linking."""
+    from mkdocs.structure.files import File
+
+    def kept(link: re.Match[str]) -> str:
+        mark, text, target = link.groups()
+        if PurePosixPath(target).suffix not in PICTURES:
+            return f"{text} (`{target}`)" if text != target else f"`{target}`"
+        if files.get_file_from_path(target) is None:
+            files.append(File.generated(config, target, abs_src_path=str(ROOT / target)))
+        return f"{mark}[{text}]({target})"
+
+    return OUTWARD.sub(kept, markdown)
