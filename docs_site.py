@@ -15,12 +15,13 @@ OUTWARD = re.compile(r"(!?)\[([^\]]*)\]\(\.\./([^)\s#]+)[^)\s]*\)")
 
 def on_page_markdown(markdown: str, *, config: "MkDocsConfig", files: "Files", **_: object) -> str:
     """Take pictures from elsewhere in the repository along; name other files instead of linking."""
-    from mkdocs.structure.files import File
 
     def kept(link: re.Match[str]) -> str:
         mark, text, target = link.groups()
         if PurePosixPath(target).suffix not in PICTURES:
             return f"{text} (`{target}`)" if text != target else f"`{target}`"
+        from mkdocs.structure.files import File  # only there where a site is made
+
         if files.get_file_from_path(target) is None:
             files.append(File.generated(config, target, abs_src_path=str(ROOT / target)))
         return f"{mark}[{text}]({target})"

@@ -18,6 +18,7 @@ import orjson
 import pytest
 import yaml
 
+from docs_site import on_page_markdown
 from pairstream.__main__ import COMMANDS, cli
 from pairstream.moments import MomentType
 from schemas import dead_letters, events, rows
@@ -108,6 +109,21 @@ def test_each_page_stands_once_in_the_nav_of_the_site() -> None:
     entries = list(entries_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
 
     assert sorted(entries) == [path.name for path in PAGES]
+
+
+@pytest.mark.parametrize(
+    ("written", "on_the_site"),
+    [
+        ("[the client](../client/README.md#settings)", "the client (`client/README.md`)"),
+        ("[compose.yaml](../compose.yaml)", "`compose.yaml`"),
+        (
+            "[concepts](concepts.md) and [b](https://b/)",
+            "[concepts](concepts.md) and [b](https://b/)",
+        ),
+    ],
+)
+def test_the_site_names_files_that_it_does_not_have(written: str, on_the_site: str) -> None:
+    assert on_page_markdown(written, config=None, files=None) == on_the_site
 
 
 def entries_of(nav: list[dict[str, Any]]) -> Iterator[str]:
