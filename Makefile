@@ -65,8 +65,9 @@ chaos: .venv/.complete ## Strike a deployment at random; nothing may be lost or 
 	$(BIN)/pip install --quiet --group docs
 	@touch $@
 
+# Without --quiet, which mutes the warnings that --strict counts.
 docs: .venv/.docs ## Build the pages of docs/ as a site into build/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## Remove the environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
