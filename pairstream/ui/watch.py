@@ -24,6 +24,7 @@ KEPT = 90
 REST_SECONDS = 30.0
 
 ANSWER_SECONDS = 2.0
+FRESH_SECONDS = 5.0
 NEWEST = 20_000
 
 
@@ -70,10 +71,16 @@ class Watch:
         self._thread.join()
 
     def sight(self) -> Sight:
-        """The newest one; asking keeps it up to date for a while."""
+        """The newest one; asking keeps it up to date for a while. After a rest it waits for a new
+        one: what was seen before is no sight of now.
+        """
         with self._changed:
+            if not self._is_looked_at():
+                self._seen.clear()
             self._looked_at = time.monotonic()
             self._changed.notify_all()
+        self._seen.wait(FRESH_SECONDS)
+        with self._changed:
             return Sight(self._overview, tuple(self._flows), self._problem)
 
     def wait_for_first(self, seconds: float) -> None:
