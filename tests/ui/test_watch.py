@@ -14,7 +14,7 @@ def test_the_first_sight_after_a_rest_is_a_fresh_one(monkeypatch: pytest.MonkeyP
 
     with Watch(TrainerSettings()) as watched:
         watched.wait_for_first(watch.FRESH_SECONDS)
-        monkeypatch.setattr(watch, "REST_SECONDS", 0.0)
+        watched._looked_at -= watch.REST_SECONDS
         before = len(looks)
         watched.sight()
 
