@@ -50,7 +50,8 @@ class Watch:
         self._overview_at = -OVERVIEW_SECONDS
         self._problem: str | None = None
         self._looked_at = time.monotonic()
-        self._seen = threading.Event()
+        # When the newest look began.
+        self._seen_at = -1.0
         self._changed = threading.Condition()
         self._stop = False
         self._thread = threading.Thread(target=self._work, name="watch", daemon=True)
@@ -75,17 +76,17 @@ class Watch:
         one: what was seen before is no sight of now.
         """
         with self._changed:
-            if not self._is_looked_at():
-                self._seen.clear()
-            self._looked_at = time.monotonic()
+            has_rested = not self._is_looked_at()
+            self._looked_at = asked = time.monotonic()
             self._changed.notify_all()
-        self._seen.wait(FRESH_SECONDS)
-        with self._changed:
+            if has_rested:
+                self._changed.wait_for(lambda: self._seen_at >= asked, FRESH_SECONDS)
             return Sight(self._overview, tuple(self._flows), self._problem)
 
     def wait_for_first(self, seconds: float) -> None:
         """Until something was seen, or is known not to be."""
-        self._seen.wait(seconds)
+        with self._changed:
+            self._changed.wait_for(lambda: self._seen_at >= 0, seconds)
 
     def _work(self) -> None:
         while not self._stop:
@@ -94,8 +95,9 @@ class Watch:
                 self._look(began)
             except PairstreamError as error:
                 self._tell(str(error))
-            self._seen.set()
             with self._changed:
+                self._seen_at = began
+                self._changed.notify_all()
                 self._changed.wait_for(lambda: self._stop, LOOK_SECONDS)
                 self._changed.wait_for(lambda: self._stop or self._is_looked_at())
 
