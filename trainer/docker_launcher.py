@@ -31,6 +31,8 @@ CONFLICT = 409
 # The engine learns of the end and of its reason in either order.
 REASON_SECONDS = 3.0
 REASON_POLL_SECONDS = 0.1
+# From the grant of a name to the container that bears it.
+GRANTED_SECONDS = 10.0
 
 
 def container_name(plan: Plan) -> str:
@@ -174,7 +176,16 @@ class DockerLauncher:
         except APIError as error:
             if error.status_code != CONFLICT:
                 raise
-            return self._engine.containers.get(container_name(plan))  # another trainer was faster
+            return self._created_by_another(plan)
+
+    def _created_by_another(self, plan: Plan) -> Container:
+        """That of a faster trainer: the engine grants the name a moment before it knows it."""
+        deadline = time.monotonic() + GRANTED_SECONDS
+        while (found := self._find(plan)) is None:
+            if time.monotonic() > deadline:
+                raise EngineUnavailable(f"{container_name(plan)} is granted, and not to be found")
+            time.sleep(0.05)
+        return found
 
     def _may_use_gpu(self, plan: Plan) -> bool:
         if plan.settings.training_device == "cpu":
