@@ -9,7 +9,7 @@ from schemas.errors import PairstreamError
 from schemas.settings import TrainingSettings
 from trainer.cancelling import WISH, wish_to_cancel
 from trainer.datasets import read_manifest
-from trainer.layout import DataDir
+from trainer.layout import DataDir, open_to_read
 from trainer.training_manifest import LOG, TrainingManifest
 
 POLL_SECONDS = 0.5
@@ -107,7 +107,7 @@ class _Tail:
 
     def new_lines(self) -> Iterator[str]:
         try:
-            with self._path.open("rb") as file:
+            with open_to_read(self._path) as file:
                 self.is_missing = False
                 if file.seek(0, 2) < self._place:
                     self._place, self._part = 0, b""

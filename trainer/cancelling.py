@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.printable import printable
-from trainer.layout import write_durably
+from trainer.layout import open_to_read, write_durably
 
 WISH = ".cancel"
 
@@ -33,8 +33,13 @@ def is_cancelled(folder: Path) -> bool:
 
 
 def why_cancelled(folder: Path) -> str:
-    """What the manifest says of it, on one line; somebody else may have written in the folder."""
-    why = (folder / WISH).read_text(errors="replace").strip()[:WHY_CHARACTERS]
+    """What the manifest says of it, on one line; the training itself may have written it."""
+    try:
+        with open_to_read(folder / WISH) as file:
+            told = file.read(4 * WHY_CHARACTERS).decode(errors="replace")
+    except FileNotFoundError:
+        told = ""
+    why = told.strip()[:WHY_CHARACTERS]
     return f"cancelled: {printable(why)}" if why else "cancelled"
 
 

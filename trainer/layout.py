@@ -1,9 +1,11 @@
 """Where everything lies in the data directory. Contract, section 5, and the trainer's own files."""
 
+import errno
 import fcntl
 import io
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,6 +117,16 @@ def open_no_link(path: Path, mode: Literal["ab", "wb"]) -> IO[bytes]:
 
 def _open_no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def open_to_read(path: Path) -> IO[bytes]:
+    """Open it for reading; a link, or what is no file, counts as not there.
+
+    Raises: FileNotFoundError.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
 
 
 def write_durably(path: Path, content: bytes, *, read_only: bool = False) -> None:

@@ -1,7 +1,7 @@
 """What a training's folder says of its life, for people: its steps, and what it waits for now.
 
 Nothing is decided by these files, so they are not made to survive a loss of power; a line that was
-torn is passed over.
+torn is passed over, and so is what the training itself may have put in their place.
 """
 
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.rows import TrainingStepName
+from trainer.layout import open_no_link, open_to_read
 
 STEPS, WAITS = "steps.jsonl", ".waits.json"
 
@@ -31,14 +32,15 @@ class Wait(msgspec.Struct, frozen=True):
 
 def note_step(folder: Path, step: TrainingStepName, detail: str | None) -> None:
     line = msgspec.json.encode(StepNote(datetime.now(UTC), step, detail))
-    with (folder / STEPS).open("ab") as file:
+    with open_no_link(folder / STEPS, "ab") as file:
         file.write(line + b"\n")
 
 
 def read_steps(folder: Path) -> list[StepNote]:
     """Oldest first; none where an older trainer worked."""
     try:
-        lines = (folder / STEPS).read_bytes().splitlines()
+        with open_to_read(folder / STEPS) as file:
+            lines = file.read().splitlines()
     except FileNotFoundError:
         return []
     notes = (_note(line) for line in lines)
@@ -58,7 +60,8 @@ def note_wait(folder: Path, why: str) -> bool:
     if known is not None and known.why == why:
         return False
     temporary = folder / f"{WAITS}.tmp"
-    temporary.write_bytes(msgspec.json.encode(Wait(datetime.now(UTC), why)))
+    with open_no_link(temporary, "wb") as file:
+        file.write(msgspec.json.encode(Wait(datetime.now(UTC), why)))
     temporary.replace(folder / WAITS)
     return True
 
@@ -66,7 +69,8 @@ def note_wait(folder: Path, why: str) -> bool:
 def read_wait(folder: Path) -> Wait | None:
     """None where it waits for nothing."""
     try:
-        return msgspec.json.decode((folder / WAITS).read_bytes(), type=Wait)
+        with open_to_read(folder / WAITS) as file:
+            return msgspec.json.decode(file.read(), type=Wait)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
 

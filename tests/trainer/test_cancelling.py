@@ -27,6 +27,7 @@ from trainer.cancelling import (
 )
 from trainer.latest import read_latest
 from trainer.layout import make_folder
+from trainer.steps import STEPS, WAITS, note_step, note_wait, read_steps, read_wait
 from trainer.training_manifest import TrainingManifest
 
 LEFT = {"context", "manifest.json", "steps.jsonl", "training.log"}
@@ -149,6 +150,26 @@ def test_the_reason_is_one_line_that_steers_no_terminal(
     (tmp_path / WISH).write_bytes(told)
 
     assert why_cancelled(tmp_path) == why
+
+
+def test_links_that_a_training_leaves_in_their_place_lead_nowhere(tmp_path: Path) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "folder"
+    victim.write_text("secret")
+    folder.mkdir()
+    for name in (WISH, f".{WISH}.tmp", STEPS, WAITS, f"{WAITS}.tmp"):
+        (folder / name).symlink_to(victim)
+
+    assert why_cancelled(folder) == "cancelled"
+    assert (read_steps(folder), read_wait(folder)) == ([], None)
+    note_step(folder, "requested", None)
+    note_wait(folder, "no room")
+    wish_to_cancel(folder, "mine")
+
+    assert victim.read_text() == "secret"
+    assert [note.step for note in read_steps(folder)] == ["requested"]
+    wait = read_wait(folder)
+    assert wait is not None
+    assert (wait.why, why_cancelled(folder)) == ("no room", "cancelled: mine")
 
 
 POINTS = [

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.trainer.bench import Bench
+from tests.trainer.lives import whole_life
 from tests.trainer.played_cluster import PlayedCluster
 from tests.trainer.waiting import wait_for
 from trainer.launcher import EngineUnavailable, make_launcher
@@ -45,7 +46,7 @@ def test_a_training_is_archived_and_leaves_no_job(bench: Bench, cluster: PlayedC
         "kubernetes", "registry.example/pairstream-training@sha256:0"
     )  # fmt: skip
     assert bench.request.archive.is_file()
-    assert [step for step, _ in bench.steps] == ["requested", "started", "promoted", "succeeded"]
+    assert [step for step, _ in bench.steps] == whole_life()
     assert cluster.job_names() == []
     assert bench.counts() == ["started", "ended"]
 
