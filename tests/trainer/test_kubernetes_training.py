@@ -57,7 +57,8 @@ def test_an_interrupted_training_is_started_again_once_its_pod_has_gone(
     gate = bench.root / "gate"
     with ThreadPoolExecutor(1) as pool:
         interrupted = pool.submit(train, bench, f"--until {gate}")
-        wait_for(lambda: bench.counts() == ["started"])
+        # The script may write before the cluster has taken down that it runs it.
+        wait_for(lambda: bench.counts() == ["started"] and len(cluster.containers) == 1)
         [container] = cluster.containers.values()
         container.signal(signal.SIGKILL)
         with pytest.raises(EngineUnavailable, match=r"interrupted \(1 of at most 2 times\)"):
