@@ -29,6 +29,7 @@ def is_short(pair: Pair) -> bool:
 
 @pytest.mark.training
 @pytest.mark.usefixtures("training_packages")
+@pytest.mark.timeout(1200)  # of trainings that take three quarters of a minute on free cores
 def test_preference_rises_on_runs_that_were_held_out_and_the_good_side_stays_likely(
     pairs: list[Pair], tmp_path: Path
 ) -> None:
