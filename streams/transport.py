@@ -30,6 +30,8 @@ log = structlog.get_logger("pairstream.transport")
 aiokafka_cures.install()
 
 CONNECT_SECONDS = 1.0
+# How long to wait for records while a partition's buffer is full.
+FULL_SECONDS = 0.005
 
 DEFAULT_BATCH_RECORDS = 2000
 
@@ -176,6 +178,10 @@ class BatchConsumer(driver.Consumer):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._has_room.wait(), timeout)
             return None, set()
+        if self._buffered_partitions:
+            # These are left out until it returns, though they have room in a moment; and as long as
+            # a record of theirs waits in aiokafka, it fetches nothing from their broker for 100 ms.
+            timeout = min(timeout, FULL_SECONDS)
         records: tuple[Any, set[TP] | None] = await super()._wait_next_records(timeout)
         return records
 
