@@ -1,8 +1,8 @@
 """What a person does with trainings: read along, cancel, have one tried again."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 
 from pairstream.training_facts import TrainingFacts, find_training, read_story, training_facts
 from schemas.errors import PairstreamError
@@ -87,7 +87,7 @@ def log_lines(data: DataDir, wanted: str, *, follow: bool) -> Iterator[str]:
         yield from tail.new_lines()
         if facts.has_ended or not follow:
             break
-        time.sleep(POLL_SECONDS)
+        sleep(POLL_SECONDS)
     yield from tail.rest()
     if tail.is_missing:
         raise PairstreamError(

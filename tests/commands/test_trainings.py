@@ -213,7 +213,7 @@ def test_a_log_is_followed_from_before_it_is_there_until_the_training_has_ended(
             lambda: (log.write_text("a\nthe end"), end()),
         ]
     )
-    monkeypatch.setattr(training_acts.time, "sleep", lambda _: next(meanwhile)())
+    monkeypatch.setattr(training_acts, "sleep", lambda _: next(meanwhile)())
 
     assert run(data.root, "logs", THIRD, "--follow").split("\n") == [
         "one", "two", "three", "a", "the end", ""

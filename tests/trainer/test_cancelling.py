@@ -115,9 +115,12 @@ def test_a_gate_of_the_user_that_is_asked_is_ended(bench: Bench, tmp_path: Path)
     command = shlex.join([sys.executable, "-c", code])
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(bench.run, gate_command=command)
-        wait_for(lambda: asked.exists() and asked.read_text().endswith("\n"))
-        wish_to_cancel(bench.folder, "")
-        manifest = running.result(30)
+        try:
+            wait_for(lambda: asked.exists() and asked.read_text().endswith("\n"))
+            wish_to_cancel(bench.folder, "")
+            manifest = running.result(30)
+        finally:
+            bench.stop.set()  # else a failure here would wait for the gate for ever
 
     assert not is_running(int(asked.read_text()))
     assert manifest.why == "cancelled"

@@ -107,10 +107,12 @@ def taken() -> Iterator[None]:
 def test_a_training_that_waits_for_the_gpu_can_be_cancelled(bench: Bench) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(bench.run)
-        wait_for(lambda: read_wait(bench.folder) is not None)
-        wish_to_cancel(bench.folder, "")
-
-        assert waiting.result(30).why == "cancelled"
+        try:
+            wait_for(lambda: read_wait(bench.folder) is not None)
+            wish_to_cancel(bench.folder, "")
+            assert waiting.result(30).why == "cancelled"
+        finally:
+            bench.stop.set()  # else a failure here would wait for the GPU for ever
     assert bench.notes() == []
     assert read_wait(bench.folder) is None
 
@@ -119,8 +121,10 @@ def test_a_training_that_waits_for_the_gpu_can_be_cancelled(bench: Bench) -> Non
 def test_a_trainer_that_stops_while_it_waits_for_the_gpu_starts_nothing(bench: Bench) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(bench.run)
-        wait_for(lambda: read_wait(bench.folder) is not None)
-        bench.stop.set()
+        try:
+            wait_for(lambda: read_wait(bench.folder) is not None)
+        finally:
+            bench.stop.set()
 
         with pytest.raises(TrainingInterrupted):
             waiting.result(30)
