@@ -227,11 +227,14 @@ class DockerLauncher:
         container = self._find(plan)
         if container is not None:
             container.remove(force=True)
-        self._remove_images(plan.settings.keep_images)
+        self._remove_images(plan.settings.keep_images, used=plan.context.tag)
 
-    def _remove_images(self, keep: int) -> None:
+    def _remove_images(self, keep: int, *, used: str) -> None:
+        """Keep the one just used, whatever its age, and then the newest."""
         images = self._engine.images.list(filters={"label": IMAGE_LABEL})
-        images.sort(key=lambda image: str(image.attrs["Created"]), reverse=True)
+        images.sort(
+            key=lambda image: (used in image.tags, str(image.attrs["Created"])), reverse=True
+        )
         for image in images[keep:]:
             try:
                 self._engine.images.remove(str(image.id), force=False)

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
+from pairstream import train_now
 from pairstream.__main__ import cli
 from pairstream.training_diff import WEIGHTS
 from schemas.errors import PairstreamError
@@ -76,7 +77,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """One model of the stand-in."""
     monkeypatch.setattr(training, "training_context", stand_in_context)
     monkeypatch.setattr(training, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr("pairstream.commands.train.ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(train_now, "ANSWER_SECONDS", 0.01)
     shop = Shop(tmp_path)
     shop.train()
     return shop

@@ -63,6 +63,21 @@ def test_images_beyond_the_newest_kept_ones_are_removed(
         docker_engine.images.remove(image.id, force=True)
 
 
+def test_the_image_just_used_is_kept_before_newer_ones(
+    make_plan: MakePlan, docker_engine: DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.docker_launcher.IMAGE_LABEL", f"{IMAGE_LABEL}-used")
+    launcher, used = DockerLauncher(), small_context("used")
+    for context in (used, small_context("newer")):
+        launcher.prepare(make_plan(context=context), nothing_to_say)
+
+    launcher.clean_up(make_plan(context=used, keep_images=1))
+
+    images = docker_engine.images.list(filters={"label": f"{IMAGE_LABEL}-used"})
+    assert [image.tags for image in images] == [[used.tag]]
+    docker_engine.images.remove(images[0].id, force=True)
+
+
 def test_what_a_build_cannot_do_is_said_with_the_builders_words(make_plan: MakePlan) -> None:
     for dockerfile, words in ((b"FROM python:3.10-slim\nRUN exit 3\n", "3"), (b"FRM x\n", "FRM")):
         context = BuildContext({**small_context().files, "Dockerfile": dockerfile})
