@@ -39,7 +39,7 @@ def completed(words: str) -> list[str]:
 def test_commands_flags_and_values_are_completed() -> None:
     assert set(completed("pairstream ")) == set(COMMANDS)
     assert completed("pairstream to") == ["topics"]
-    assert completed("pairstream topics ") == ["apply", "migrate"]
+    assert completed("pairstream topics ") == ["acls", "apply", "migrate"]
     assert "--trigger-pairs" in completed("pairstream trainer --tr")
     assert completed("pairstream trainer --launcher d") == ["docker"]
 

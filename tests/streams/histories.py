@@ -44,12 +44,12 @@ def _fails_at_times(texts: list[str]) -> list[str]:
     return texts
 
 
-# Limits of a few events, of most of a run, and none that matters.
+# Limits of a few events, of most of a run, and (mostly) none that matters.
 RULES = st.builds(
     Rules,
     extended=st.booleans(),
-    run_max_bytes=st.sampled_from([3_000, 9_000, RUN_MAX_BYTES]),
-    redact=st.sampled_from([None, None, _less, _fails_at_times]),
+    run_max_bytes=st.sampled_from([3_000, 9_000, *(RUN_MAX_BYTES,) * 6]),
+    redact=st.sampled_from([None, None, None, None, _less, _fails_at_times]),
 )
 
 TIME = "2026-11-23T10:00:00Z"
@@ -190,7 +190,7 @@ MOODS = (
     (BROKEN, CRASHED, VOID_SUCCESS),
     (VOID, VOID_SUCCESS),
 )
-OWN_PROMPTS = (None, None, None, prompts("run"), prompts("own"))
+OWN_PROMPTS = (None, None, None, None, None, None, prompts("run"), prompts("own"))
 GETTERS: tuple[list[str] | None, ...] = (None, [], ["get()"], ["one()", "two()"])
 # A part of a run that is seldom missing.
 PRESENT = st.sampled_from((True,) * 15 + (False,))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.events import INVALID_EVENT
@@ -203,7 +203,7 @@ def test_histories_reach_every_line_of_the_tables() -> None:
     """Else the properties above would prove little."""
     reached: set[str] = set()
 
-    @UNSHRUNK
+    @settings(UNSHRUNK, max_examples=400)
     @given(logs(), logs(), RULES, RULES)
     def collect(
         one: list[Record], other: list[Record], one_rules: Rules, other_rules: Rules

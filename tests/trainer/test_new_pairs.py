@@ -23,6 +23,7 @@ from trainer.layout import DataDir
 from trainer.moment import last_training, moment_of
 from trainer.new_pairs import NewPairs
 from trainer.service import serve
+from trainer.vitals import TrainerVitals
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -148,6 +149,7 @@ def test_the_trainer_goes_by_its_policies(
     consumer = FileConsumer(path, stop)
     consumer.start(intake.positions)
     outbox = FileOutbox(tmp_path / "refused")
-    serve(settings, consumer, intake, outbox, NoTrainings(), once=True, stop=stop)
+    vitals = TrainerVitals(settings)
+    serve(settings, consumer, intake, outbox, NoTrainings(), once=True, stop=stop, vitals=vitals)
 
     assert DataDir(tmp_path).dataset_names() == datasets

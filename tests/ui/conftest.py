@@ -58,6 +58,8 @@ def live_deployment(embedded_broker: str, tmp_path_factory: pytest.TempPathFacto
     make_model(made.data, "dpo-ds-000001", GOOD, days=0)
     make_model(made.data, "dpo-ds-000002", WORSE, days=1)
     _leave_running(made.data)
+    for step in ("requested", "started", "finished"):
+        made.step("dpo-ds-000001", step, "ds-000001")
     for step in ("requested", "started"):
         made.step("dpo-ds-000003", step, "ds-000003")
     return made
