@@ -97,8 +97,10 @@ def reader(settings: KafkaSettings, *, group: str) -> ClientConfig:
         "check.crcs": True,
         "enable.partition.eof": True,
         "allow.auto.create.topics": False,
-        "queued.max.messages.kbytes": 32_768,
+        # Both, or memory follows what stands in the topic: a fetch counts before it is unpacked,
+        # the queue only between two. A record that is larger comes nevertheless, alone.
+        "queued.max.messages.kbytes": 8_192,
+        "fetch.message.max.bytes": 256 * 1024,
         # By default it does nothing for a second when that queue has been full.
         "fetch.queue.backoff.ms": 10,
-        "fetch.message.max.bytes": MAX_RECORD_BYTES,
     }

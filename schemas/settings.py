@@ -272,6 +272,13 @@ class DatasetSettings(DataSettings, frozen=True, kw_only=True):
             description="Leave out pairs whose two scores lie closer together; 0: none.",
         ),
     ] = 0.0
+    max_policy_age: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(
+            description="Leave out pairs of our own models that were trained on a dataset more "
+            "than so many before that of the newest; none: of any age."
+        ),
+    ] = None
     max_garbled_share: Annotated[
         float,
         Meta(ge=0, le=1, description="Share of garbled pairs at most; the others wait. 1: all."),

@@ -9,6 +9,7 @@ Memory: about 300 bytes a candidate, 4 KiB where near duplicates are looked for;
 
 import hashlib
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +27,7 @@ Duplicates = Literal["keep", "exact", "near"]
 Reason = Literal[
     "forgotten",
     "score_gap",
+    "policy_age",
     "duplicate",
     "near_duplicate",
     "garbled_share",
@@ -47,6 +49,7 @@ class CutSettings(msgspec.Struct, frozen=True, kw_only=True):
     held_out_by: HeldOutBy = "run"
     duplicates: Duplicates = "keep"
     min_score_gap: float = 0.0
+    max_policy_age: int | None = None
     max_garbled_share: float = 1.0
     max_agent_share: float = 1.0
     max_task_share: float = 1.0
@@ -93,6 +96,19 @@ def is_garbled(row: Mapping[str, Any]) -> bool:
     return row["garbler"] is not None
 
 
+# Models are named after their dataset, and may be served below a name of the server's.
+_OUR_POLICY = re.compile(r"(?:.*/)?(?:dpo|kto)-ds-([0-9]{6,12})", re.DOTALL)
+
+
+def policy_number(policy_id: str | None) -> int | None:
+    """That of the dataset which the policy was trained on; null for one that is no model of ours.
+
+    Of policies nothing else tells which came first.
+    """
+    found = _OUR_POLICY.fullmatch(policy_id or "")
+    return int(found[1]) if found else None
+
+
 class Candidate(msgspec.Struct, frozen=True, gc=False):
     """What must be known of a pair to judge it; `sketch` only where near duplicates are."""
 
@@ -100,6 +116,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     content: bytes
     is_garbled: bool
     score_gap: float | None
+    policy: int | None
     agent_id: str | None
     task_id: str | None
     sketch: bytes | None
@@ -117,6 +134,7 @@ def candidate_of(row: Mapping[str, Any], duplicates: Duplicates) -> Candidate:
         content=content_digest(row),
         is_garbled=is_garbled(row),
         score_gap=score_gap(row),
+        policy=policy_number(row["policy_id"]),
         # Each id is kept once, however many pairs bear it.
         agent_id=None if agent_id is None else sys.intern(agent_id),
         task_id=None if task_id is None else sys.intern(task_id),
@@ -133,6 +151,8 @@ def select(candidates: Iterable[Candidate], settings: CutSettings) -> dict[str, 
     selection = _Selection(list(candidates))
     gap = settings.min_score_gap
     selection.leave("score_gap", lambda pair: pair.score_gap is not None and pair.score_gap < gap)
+    if settings.max_policy_age is not None:
+        selection.leave_old_policies(settings.max_policy_age)
     if settings.duplicates != "keep":
         contents: set[bytes] = set()
         selection.leave("duplicate", lambda pair: _is_again(pair.content, contents))
@@ -167,6 +187,12 @@ class _Selection:
             else:
                 kept.append(pair)
         self._taken = kept
+
+    def leave_old_policies(self, most: int) -> None:
+        """The newest policy of the candidates has the age 0: no clock is asked."""
+        numbers = [pair.policy for pair in self._taken if pair.policy is not None]
+        oldest = max(numbers, default=0) - most
+        self.leave("policy_age", lambda pair: pair.policy is not None and pair.policy < oldest)
 
     def hold_shares(self, settings: CutSettings) -> bool:
         """Whether some have to wait for it: then the other shares are to be looked at again."""

@@ -16,6 +16,7 @@ from trainer.selection import (
     CutSettings,
     held_out_key,
     largest_group,
+    policy_number,
     select,
 )
 
@@ -28,7 +29,7 @@ SHARES = st.sampled_from([0.05, 0.1, 0.25, 0.29, 0.3, 0.5, 0.75, 0.9, 1.0])
 
 
 def made(number: int, **facts: Any) -> Candidate:
-    usual = {"content": str(number).encode(), "is_garbled": False, "score_gap": 1.0,
+    usual = {"content": str(number).encode(), "is_garbled": False, "score_gap": 1.0, "policy": None,
              "agent_id": None, "task_id": None, "sketch": None}  # fmt: skip
     return Candidate(pair_id=f"{number:032x}", **{**usual, **facts})
 
@@ -64,6 +65,7 @@ def test_by_default_every_pair_is_taken() -> None:
     "given",
     [
         {"duplicates": "exact"}, {"duplicates": "near"}, {"min_score_gap": 0.1},
+        {"max_policy_age": 0},
         {"max_garbled_share": 0.9}, {"max_agent_share": 0.9}, {"max_task_share": 0.9},
     ],
 )  # fmt: skip
@@ -105,6 +107,37 @@ def test_a_pair_that_is_left_out_for_its_gap_hides_no_duplicate_of_it() -> None:
     found = select(candidates, replace(ALL, duplicates="exact", min_score_gap=1.0))
 
     assert found == {candidates[0].pair_id: "score_gap"}
+
+
+@pytest.mark.parametrize(
+    ("policy_id", "number"),
+    [
+        ("dpo-ds-000007", 7), ("kto-ds-000012", 12), ("served/by/dpo-ds-1000000", 1_000_000),
+        (None, None), ("base", None), ("", None), ("dpo-ds-7", None), ("mydpo-ds-000007", None),
+        ("dpo-ds-000007-merged", None), ("a\n/dpo-ds-000007", 7), ("dpo-ds-000007\n", None),
+    ],
+)  # fmt: skip
+def test_a_policy_is_dated_by_the_dataset_of_its_name(
+    policy_id: str | None, number: int | None
+) -> None:
+    assert policy_number(policy_id) == number
+
+
+@pytest.mark.parametrize(
+    ("most", "left"), [(0, [1, 5, 7]), (2, [1, 5]), (4, [1]), (8, []), (None, [])]
+)
+def test_age_counts_from_the_newest_policy_of_the_candidates(
+    most: int | None, left: list[int]
+) -> None:
+    candidates = [made(number, policy=number or None) for number in (0, 1, 5, 7, 9)]
+
+    found = select(candidates, replace(ALL, max_policy_age=most))
+
+    assert found == {f"{number:032x}": "policy_age" for number in left}
+
+
+def test_without_a_model_of_ours_no_policy_is_old() -> None:
+    assert reasons(many(3), max_policy_age=0) == {}
 
 
 # --- Shares --------------------------------------------------------------------------------------
