@@ -38,6 +38,8 @@ from tests.chaos.plan import Plan
 from tests.chaos.schedule import ALONE, Blow, Kind, rounds
 from tests.chaos.state import check_state
 
+pytestmark = pytest.mark.long
+
 PARTITIONS = 2
 SENDS = 2500
 

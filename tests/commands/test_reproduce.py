@@ -22,6 +22,8 @@ from trainer.latest import LATEST
 from trainer.layout import DataDir
 from trainer.training_manifest import TrainingManifest, read_training
 
+pytestmark = pytest.mark.long
+
 TRAINING = "dpo-ds-000001"
 
 

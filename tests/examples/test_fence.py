@@ -8,6 +8,8 @@ from fenced_run import Limits, run_fenced
 
 from tests.examples.conftest import AGENT_FOLDER, Fenced
 
+pytestmark = pytest.mark.long
+
 OUTSIDE_CHANGES = {
     "write": "open(kept, 'w')",
     "append": "open(kept, 'a')",

@@ -25,6 +25,8 @@ from tests.kafka.services import Deployment, records
 from tests.operations.exposition import get, named_metrics, samples
 from trainer.vitals import TrainerVitals
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 RULES = DEPLOY / "prometheus" / "alerts.yml"

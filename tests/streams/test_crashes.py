@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -199,6 +200,7 @@ def _readable(record: Record) -> JsonEvent | None:
     return event if "time" in event else None
 
 
+@pytest.mark.long
 def test_histories_reach_every_line_of_the_tables() -> None:
     """Else the properties above would prove little."""
     reached: set[str] = set()

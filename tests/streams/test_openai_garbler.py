@@ -36,6 +36,8 @@ from tests.streams.misbehaving import (
     stops_half_way,
 )
 
+pytestmark = pytest.mark.long
+
 KEY = "sk-s3cret-of-ours"
 TEXT = "Sweep a quilted lantern, or shout at small barns twice."
 STANDS = TEXT[: len(GOOD)].rstrip()

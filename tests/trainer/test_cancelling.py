@@ -30,6 +30,8 @@ from trainer.layout import make_folder
 from trainer.steps import STEPS, WAITS, note_step, note_wait, read_steps, read_wait
 from trainer.training_manifest import TrainingManifest
 
+pytestmark = pytest.mark.long
+
 LEFT = {"context", "manifest.json", "steps.jsonl", "training.log"}
 
 

@@ -23,6 +23,8 @@ from tests.trainer.waiting import wait_for
 from trainer import kubernetes_cluster, kubernetes_launcher
 from trainer.launcher import Ended, EngineUnavailable
 
+pytestmark = pytest.mark.long
+
 NAME = "pairstream-d1-t-1"
 
 

@@ -112,6 +112,7 @@ def test_batches_hold_pairs_of_like_length(make_trainer: Callable[..., Any]) -> 
     assert any(mask[0].sum() != mask[1].sum() for mask in mixed)
 
 
+@pytest.mark.long
 def test_curves_are_drawn_to_the_same_bytes(tmp_path: Path) -> None:
     try:
         import matplotlib  # noqa: F401

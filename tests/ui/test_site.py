@@ -21,6 +21,8 @@ from tests.ui.sites import NO_BROKER, Reply, SiteProcess
 from trainer.latest import read_history, read_latest
 from trainer.layout import DataDir
 
+pytestmark = pytest.mark.long
+
 TOKEN = "0123456789abcdef0123"
 
 PAGES = {
