@@ -8,15 +8,17 @@ from typing import Protocol
 
 from pairstream.bridge.inbox import NotKept
 from pairstream.bridge.requests import (
-    PATH,
+    LOGS,
     Answer,
     Refused,
     accepted,
     body_of,
+    check_path,
     content_type_of,
     export_in,
     later,
     refused,
+    scores_in,
 )
 from schemas.errors import PairstreamError
 
@@ -52,15 +54,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def _take_in(self) -> Answer:
         try:
-            if self.path != PATH:
-                raise Refused(404, f"only {PATH} is here")
+            check_path(self.path)
             kind = content_type_of(self.headers)
             body = body_of(self.headers, self.rfile, self.max_bytes)
         except Refused as error:
             self.close_connection = True  # its body was not read to its end
             return refused(error)
         try:
-            self.keeper.keep(export_in(body, self.headers, kind, self.max_bytes))
+            read = scores_in if self.path == LOGS else export_in
+            export = read(body, self.headers, kind, self.max_bytes)
+            if export is not None:
+                self.keeper.keep(export)
         except Refused as error:
             return refused(error)
         except NotKept as error:
@@ -70,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
         return accepted(kind)
 
     def _answer(self, answer: Answer) -> None:
-        self.send_response(answer.status)
+        self.send_response(answer.status, answer.reason)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
         if answer.retry_after is not None:

@@ -8,11 +8,12 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from pairstream.bridge.scores import score_export
 from pairstream.formats.otlp_json import read_json
-from pairstream.formats.otlp_protobuf import read_protobuf
+from pairstream.formats.otlp_protobuf import read_protobuf, read_protobuf_logs
 from pairstream.formats.record import Unreadable
 
-PATH = "/v1/traces"
+TRACES, LOGS, METRICS = "/v1/traces", "/v1/logs", "/v1/metrics"
 JSON, PROTOBUF = "application/json", "application/x-protobuf"
 EMPTY_ANSWERS = {JSON: b"{}", PROTOBUF: b""}
 RETRY_AFTER_SECONDS = 5
@@ -38,10 +39,13 @@ class Stream(Protocol):
 
 
 class Answer(NamedTuple):
+    """`reason`: instead of the status's own words, for exporters that log these and no body."""
+
     status: int
     content_type: str
     body: bytes
     retry_after: int | None = None
+    reason: str | None = None
 
 
 class Refused(Exception):
@@ -50,6 +54,18 @@ class Refused(Exception):
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status = status
+
+
+def check_path(path: str) -> None:
+    """Raises: Refused."""
+    if path == METRICS:
+        raise Refused(
+            404,
+            f"no metrics are taken in here: set OTEL_METRICS_EXPORTER=none in the agent, or name "
+            f"this place in OTEL_EXPORTER_OTLP_TRACES_ENDPOINT (http://HOST:PORT{TRACES}) alone",
+        )
+    if path not in (TRACES, LOGS):
+        raise Refused(404, f"only {TRACES} and {LOGS} are here")
 
 
 def content_type_of(headers: Headers) -> str:
@@ -98,17 +114,35 @@ def length_of(headers: Headers, most: int) -> int:
 
 def export_in(body: bytes, headers: Headers, content_type: str, most: int) -> bytes:
     """The export as it was sent, uncompressed; it can be read. Raises: Refused."""
-    encoding = headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding == "gzip":
-        body = _unzipped(body, most)
-    elif encoding not in ("", "identity"):
-        raise Refused(415, "Content-Encoding must be gzip or none")
+    body = _plain(body, headers, most)
     read = read_json if content_type == JSON else read_protobuf
     try:
         for _ in read(body, "request"):
             pass
     except Unreadable as error:
         raise Refused(400, str(error)) from error
+    return body
+
+
+def scores_in(body: bytes, headers: Headers, content_type: str, most: int) -> bytes | None:
+    """Of an export of logs, the scores alone, as an export; None where it has none.
+
+    Raises: Refused.
+    """
+    body = _plain(body, headers, most)
+    items = read_json(body, "request") if content_type == JSON else read_protobuf_logs(body)
+    try:
+        return score_export(items)
+    except Unreadable as error:
+        raise Refused(400, str(error)) from error
+
+
+def _plain(body: bytes, headers: Headers, most: int) -> bytes:
+    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "gzip":
+        body = _unzipped(body, most)
+    elif encoding not in ("", "identity"):
+        raise Refused(415, "Content-Encoding must be gzip or none")
     return body
 
 
@@ -130,7 +164,9 @@ def accepted(content_type: str) -> Answer:
 
 
 def refused(error: Refused) -> Answer:
-    return Answer(error.status, "text/plain; charset=utf-8", f"{error}\n".encode())
+    why = str(error)
+    reason = why if why.isascii() and why.isprintable() else None  # it stands in a header
+    return Answer(error.status, "text/plain; charset=utf-8", f"{why}\n".encode(), reason=reason)
 
 
 def later(why: str) -> Answer:

@@ -78,6 +78,7 @@ def otlp(
 
     Listens for OTLP over HTTP, as exporters and Collectors send it (POST /v1/traces, JSON or
     protobuf, gzip), and answers once Kafka has the spans; or reads topics of the Collector's.
+    Of logs (POST /v1/logs) it takes the scores of spans, and metrics not at all.
     A trace is mapped when it is whole, by the rules of docs/formats.md; what cannot be is named.
     The same span twice changes nothing. One bridge for each topic prefix.
 

@@ -121,7 +121,8 @@ def read_json(content: bytes, place: str) -> Iterator[Span | Note]:
     for of_logs in export.resource_logs or []:
         for logs in of_logs.scope_logs:
             for log in logs.log_records:
-                yield Note(log.trace_id, log.span_id, log.event_name, _plain(log.attributes))
+                trace_id, span_id = log.trace_id.lower(), log.span_id.lower()
+                yield Note(trace_id, span_id, log.event_name, _plain(log.attributes))
 
 
 def _span(span: _Span, resource: dict[str, Any], place: str) -> Span:
@@ -151,9 +152,12 @@ def _plain(attributes: list[_KeyValue]) -> dict[str, Any]:
 def _whole(value: Whole) -> int:
     """64-bit numbers stand as text in JSON."""
     try:
-        return int(value)
+        whole = int(value)
     except ValueError as error:
         raise Unreadable("no OTLP/JSON: a whole number is none") from error
+    if not -(2**63) <= whole < 2**64:
+        raise Unreadable("no OTLP/JSON: a whole number has more than 64 bits")
+    return whole
 
 
 def _ns(value: Whole) -> int:

@@ -1,10 +1,12 @@
-"""OTLP's trace exports in protobuf, as spans. Pure; needs the extra `otel`."""
+"""OTLP's exports in protobuf, of traces and logs, as spans. Pure; needs the extra `otel`."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from pairstream.formats.record import Unreadable
 from pairstream.formats.spans import NO_PARENT, STATUS_ERROR, Note, Span
+
+NOT_INSTALLED = "OTLP in protobuf needs pip install 'pairstream[otel]'"
 
 
 def read_protobuf(content: bytes, place: str) -> Iterator[Span]:
@@ -13,19 +15,41 @@ def read_protobuf(content: bytes, place: str) -> Iterator[Span]:
     Raises: Unreadable, also where the extra `otel` is not installed.
     """
     try:
-        from google.protobuf.message import DecodeError
-        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
     except ModuleNotFoundError as error:
-        raise Unreadable("OTLP in protobuf needs pip install 'pairstream[otel]'") from error
-    try:
-        export = trace_service_pb2.ExportTraceServiceRequest.FromString(content)
-    except DecodeError as error:
-        raise Unreadable("neither OTLP/JSON nor an OTLP trace export in protobuf") from error
+        raise Unreadable(NOT_INSTALLED) from error
+    export = _decoded(traces.ExportTraceServiceRequest, content, "trace")
     for of_resource in export.resource_spans:
         resource = _plain_protobuf(of_resource.resource.attributes)
         for scope in of_resource.scope_spans:
             for span in scope.spans:
                 yield _protobuf_span(span, resource, place)
+
+
+def read_protobuf_logs(content: bytes) -> Iterator[Note]:
+    """One ExportLogsServiceRequest, which no byte of it tells from one of traces.
+
+    Raises: Unreadable, also where the extra `otel` is not installed.
+    """
+    try:
+        from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
+    except ModuleNotFoundError as error:
+        raise Unreadable(NOT_INSTALLED) from error
+    export = _decoded(logs.ExportLogsServiceRequest, content, "log")
+    for of_resource in export.resource_logs:
+        for scope in of_resource.scope_logs:
+            for log in scope.log_records:
+                said = _plain_protobuf(log.attributes)
+                yield Note(log.trace_id.hex(), log.span_id.hex(), log.event_name, said)
+
+
+def _decoded(kind: Any, content: bytes, what: str) -> Any:
+    from google.protobuf.message import DecodeError
+
+    try:
+        return kind.FromString(content)
+    except DecodeError as error:
+        raise Unreadable(f"neither OTLP/JSON nor an OTLP {what} export in protobuf") from error
 
 
 def _protobuf_span(span: Any, resource: dict[str, Any], place: str) -> Span:

@@ -200,7 +200,7 @@ def await_position(deployment: Deployment, topic: str, offset: int) -> None:
 class Refusing:
     """Brokers that take nothing in."""
 
-    def __init__(self, error: NotKept) -> None:
+    def __init__(self, error: Exception) -> None:
         self._error = error
 
     def keep(self, export: bytes) -> None:
@@ -224,6 +224,9 @@ def test_what_kafka_has_not_acknowledged_is_not_answered_with_200(
     ("path", "body", "headers", "status"),
     [
         ("/v1/metrics", TRACE, JSON, 404),
+        ("/", TRACE, JSON, 404),
+        ("/v1/logs", b"nope", JSON, 400),
+        ("/v1/logs", b"\xff\xff", PROTOBUF, 400),
         ("/v1/traces", TRACE, {"Content-Type": "text/plain"}, 415),
         ("/v1/traces", b"x" * 1_000_001, JSON, 413),
         ("/v1/traces", b"nope", JSON, 400),

@@ -4,7 +4,9 @@ import gzip
 import io
 from typing import Any
 
+import orjson
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from pairstream.bridge.requests import (
     JSON,
@@ -14,7 +16,11 @@ from pairstream.bridge.requests import (
     content_type_of,
     export_in,
     length_of,
+    refused,
+    scores_in,
 )
+from pairstream.formats.exports import read_export
+from pairstream.formats.spans import Note
 from tests.formats.reading import RECORDED
 
 MOST = 1_000_000
@@ -107,3 +113,92 @@ def test_small_body_that_unzips_to_a_large_one_is_refused() -> None:
     assert len(bomb) < MOST
 
     assert refusal(export_in, bomb, {"Content-Encoding": "gzip"}, JSON, MOST)[0] == 413
+
+
+SCORE = {
+    "traceId": "A" * 32,
+    "spanId": "b" * 16,
+    "eventName": "gen_ai.evaluation.result",
+    "attributes": [
+        {"key": "gen_ai.evaluation.name", "value": {"stringValue": "freed"}},
+        {"key": "gen_ai.evaluation.score.value", "value": {"intValue": "3"}},
+        {"key": "gen_ai.evaluation.explanation", "value": {"stringValue": "a text"}},
+    ],
+}
+
+
+def logs(*records: dict[str, Any]) -> bytes:
+    return orjson.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]})
+
+
+def in_protobuf(*records: dict[str, Any]) -> bytes:
+    request = ExportLogsServiceRequest()
+    scope = request.resource_logs.add().scope_logs.add()
+    for record in records:
+        log = scope.log_records.add(event_name=record["eventName"])
+        log.trace_id, log.span_id = (
+            bytes.fromhex(record["traceId"]),
+            bytes.fromhex(record["spanId"]),
+        )
+        for told in record["attributes"]:
+            value = log.attributes.add(key=told["key"]).value
+            if text := told["value"].get("stringValue"):
+                value.string_value = text
+            else:
+                value.int_value = int(told["value"]["intValue"])
+    return request.SerializeToString()
+
+
+OTHERS = (
+    {**SCORE, "eventName": "gen_ai.client.inference.operation.details"},
+    {**SCORE, "spanId": ""},
+    {**SCORE, "traceId": ""},
+)
+
+
+@pytest.mark.parametrize(("write", "kind"), [(logs, JSON), (in_protobuf, PROTOBUF)])
+def test_of_logs_the_scores_of_spans_are_kept_alone(write: Any, kind: str) -> None:
+    kept = scores_in(gzip.compress(write(SCORE, *OTHERS)), {"Content-Encoding": "gzip"}, kind, MOST)
+
+    assert kept is not None
+    [note] = read_export(kept, "inbox")
+    assert note == Note(
+        "a" * 32,
+        "b" * 16,
+        "gen_ai.evaluation.result",
+        {"gen_ai.evaluation.name": "freed", "gen_ai.evaluation.score.value": 3.0},
+    )
+    assert scores_in(write(*OTHERS), {}, kind, MOST) is None
+    assert scores_in(write(), {}, kind, MOST) is None
+
+
+@pytest.mark.parametrize(
+    "score", [{"stringValue": "much"}, {"doubleValue": "NaN"}, {"boolValue": True}, {}]
+)
+def test_scores_that_are_no_numbers_are_none(score: dict[str, object]) -> None:
+    told = {"key": "gen_ai.evaluation.score.value", "value": score}
+    kept = scores_in(logs({**SCORE, "attributes": [told]}), {}, JSON, MOST)
+
+    assert kept is not None
+    [note] = read_export(kept, "inbox")
+    assert note.attributes.get("gen_ai.evaluation.score.value") is None
+
+
+def test_a_number_that_no_double_holds_is_refused_at_once() -> None:
+    told = {"key": "gen_ai.evaluation.score.value", "value": {"intValue": "9" * 400}}
+    body = logs({**SCORE, "attributes": [told]})
+
+    assert refusal(scores_in, body, {}, JSON, MOST) == (
+        400, "no OTLP/JSON: a whole number has more than 64 bits"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("why", "reason"),
+    [("only this is here", True), ("a\r\nSet-Cookie: x", False), ("größer", False)],
+)
+def test_why_stands_in_the_status_line_where_it_fits_there(why: str, reason: bool) -> None:
+    answer = refused(Refused(404, why))
+
+    assert answer.body.decode() == f"{why}\n"
+    assert answer.reason == (why if reason else None)
