@@ -25,6 +25,8 @@ from schemas.topics import (
     Names,
     Topic,
 )
+from schemas.traces import Begin
+from streams.batch_traces import BatchTraces
 from streams.changelog import StateReader
 from streams.credentials import credentials
 from streams.expiry import Clock, Expiry
@@ -62,6 +64,7 @@ class WorkerApp:
         describe_source: Callable[[], bytes],
         vitals: WorkerVitals,
         failed: Callable[[str], None],
+        begin_trace: Begin | None = None,
     ) -> None:
         self.settings = settings
         self.garblers = open_garblers(settings)
@@ -71,13 +74,14 @@ class WorkerApp:
         self._row_topics = {topic: self.names.topic(topic) for topic in TOPICS}
         self.failed = failed
         self.vitals = vitals
+        self.traces = BatchTraces(begin_trace, self.names)
         self._describe_source = describe_source
         self._letter_rate = {
             topic: LetterRate(settings.dead_letters_per_minute)
             for topic in (RUN_EVENTS, GARBLE_REQUESTS)
         }
         self.clock = Clock()
-        self.faust = _faust_app(settings, self.names, partitions, self.garblers.batch)
+        self.faust = _faust_app(settings, self.traces, partitions, self.garblers.batch)
         self.state_reader = StateReader(
             clients.reader(settings, group=self.names.worker_app), self.names.state_changelog
         )
@@ -126,13 +130,18 @@ class WorkerApp:
             self._start(keep_releasing_memory())
             pipeline = self._pipeline("settling")
             async for event in stream.noack().events():
-                await pipeline.feed(event, *self._settle_runs(event))
+                begun_ns = time.time_ns()
+                rows, state = self._settle_runs(event)
+                self.traces.worked(event, begun_ns, "fold", rows, state)
+                await pipeline.feed(event, rows, state)
 
         async def garble(stream: Any) -> None:
             pipeline = self._pipeline("garbling")
             async for event in stream.noack().events():
+                begun_ns = time.time_ns()
                 rows = await self._garble(event)
                 if self._owns(event):  # else whoever owns the partition now garbles it again
+                    self.traces.worked(event, begun_ns, "garble", rows, [])
                     await pipeline.feed(event, rows, [])
 
         for topic, agent in ((RUN_EVENTS, settle_runs), (GARBLE_REQUESTS, garble)):
@@ -146,6 +155,7 @@ class WorkerApp:
         def acknowledged(event: Batch) -> None:
             oldest = cast("list[Any]", event.value)[0]
             self.vitals.acknowledged(stage, oldest.timestamp, now_ms=self.clock.now_ms())
+            self.traces.rows_acknowledged(event)
 
         pipeline = Pipeline(
             self.producer,
@@ -153,6 +163,7 @@ class WorkerApp:
             depth=self.settings.batches_in_flight,
             owns=self._owns,
             acknowledged=acknowledged,
+            written=self.traces.state_acknowledged,
         )
         self._start(pipeline.finish())
         return pipeline
@@ -266,8 +277,9 @@ class _App(faust.App):
 
 
 def _faust_app(
-    settings: WorkerSettings, names: Names, partitions: int, garbled_at_once: int | None
+    settings: WorkerSettings, traces: BatchTraces, partitions: int, garbled_at_once: int | None
 ) -> faust.App:
+    names = Names(settings.topic_prefix)
     urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
     app = _App(
         names.worker_app,
@@ -296,5 +308,11 @@ def _faust_app(
     slow = {}
     if garbled_at_once is not None:
         slow[names.topic(GARBLE_REQUESTS)] = garbled_at_once
-    app.transport = batching_transport(urls, app, batch_records=settings.batch_records, slow=slow)
+    app.transport = batching_transport(
+        urls,
+        app,
+        batch_records=settings.batch_records,
+        slow=slow,
+        committed=traces.committed,
+    )
     return app

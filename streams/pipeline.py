@@ -27,7 +27,8 @@ class InFlight:
 class Pipeline:
     """Bounded by `depth` batches; `owns` tells whether a batch's partition is still ours.
 
-    `acknowledged` is told each batch whose rows, one at least, have all been acknowledged.
+    `acknowledged` is told each batch whose rows, one at least, have all been acknowledged, and
+    `written` each whose state has been.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Pipeline:
         depth: int,
         owns: Callable[[Batch], bool],
         acknowledged: Callable[[Batch], None],
+        written: Callable[[Batch], None],
     ) -> None:
         self._producer = producer
         self._fence = fence
         self._owns = owns
         self._acknowledged = acknowledged
+        self._written = written
         self._rows_sent = asyncio.Queue[InFlight]()
         self._state_sent = asyncio.Queue[tuple[Batch, Delivery]]()
         # For batches that follow the one in hand.
@@ -87,3 +90,4 @@ class Pipeline:
             crash_point("worker.state_acknowledged")
             event.ack()
             self._room.release()
+            self._written(event)

@@ -139,9 +139,15 @@ class BatchConsumer(driver.Consumer):
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         crash_point("worker.before_commit")
+        begun_ns = time.time_ns()
         is_done: bool = await super()._commit(offsets)
         crash_point("worker.committed")
+        if is_done:
+            self.committed(offsets, begun_ns)
         return is_done
+
+    def committed(self, offsets: Mapping[TP, int], begun_ns: int) -> None:
+        """Here nobody is told."""
 
     def _forget(self, partitions: set[TP], *, keep_position: bool = False) -> None:
         for tp in partitions:
@@ -280,15 +286,22 @@ class BatchSchema(faust.Schema[Any, Any]):
 
 
 def batching_transport(
-    urls: list[URL], app: AppT, *, batch_records: int, slow: Mapping[str, int]
+    urls: list[URL],
+    app: AppT,
+    *,
+    batch_records: int,
+    slow: Mapping[str, int],
+    committed: Callable[[Mapping[TP, int], int], None],
 ) -> driver.Transport:
     """A transport for `app.transport` that delivers batches of at most `batch_records`.
 
-    `slow`: topics whose batches may take minutes, each with another size.
+    `slow`: topics whose batches may take minutes, each with another size. `committed` is told the
+    offsets of each commit, and when it began in ns since 1970.
     """
 
     class Consumer(BatchConsumer):
-        pass
+        def committed(self, offsets: Mapping[TP, int], begun_ns: int) -> None:
+            committed(offsets, begun_ns)
 
     class Transport(driver.Transport):
         pass

@@ -16,6 +16,7 @@ import structlog
 from faust.worker import Worker
 
 from schemas.settings import WorkerSettings
+from schemas.traces import Begin
 from streams import stacks
 from streams.app import WorkerApp
 from streams.self_check import check_installation
@@ -35,6 +36,7 @@ def run_worker(
     partitions: int,
     describe_source: Callable[[], bytes],
     vitals: WorkerVitals,
+    begin_trace: Begin | None = None,
 ) -> int:
     """Returns the exit code: 0 after SIGTERM or Ctrl-C; a failure ends the process with 1.
 
@@ -43,6 +45,7 @@ def run_worker(
         describe_source: the topics that it reads, as the cluster knows them now. Blocking; may
             raise PairstreamError.
         vitals: is told what the worker does.
+        begin_trace: begins the trace of a batch; None: nobody wants any.
 
     Raises: PairstreamError when this installation cannot run a worker.
     """
@@ -59,6 +62,7 @@ def run_worker(
         describe_source=describe_source,
         vitals=vitals,
         failed=_end,
+        begin_trace=begin_trace,
     )
     worker = _QuietWorker(
         app.faust, loop=loop, loglevel="WARN", redirect_stdouts=False, override_logging=False

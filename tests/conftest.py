@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith("PAIRSTREAM_"):
+        if name.startswith(("PAIRSTREAM_", "OTEL_")):
             monkeypatch.delenv(name)
 
 

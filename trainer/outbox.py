@@ -28,17 +28,17 @@ ANSWER_SECONDS = 1.0
 class Outbox:
     """Thread-safe. Nothing counts as written before `deliver` has returned.
 
-    `told` is told each step of a training that was acknowledged.
+    Each of `told` is told each step of a training that was acknowledged.
 
     A record that was not acknowledged fails every later `deliver` too: whose it was is not known.
     """
 
     def __init__(
-        self, settings: KafkaSettings, *, told: Callable[[TrainingStep], None] = lambda _: None
+        self, settings: KafkaSettings, *, told: Iterable[Callable[[TrainingStep], None]] = ()
     ) -> None:
         self._producer = Producer(clients.producer(settings))
         self._names = Names(settings.topic_prefix)
-        self._told = told
+        self._told = tuple(told)
         self._lock = threading.Lock()
         self._errors: list[str] = []
 
@@ -77,7 +77,8 @@ class Outbox:
         """Write one step as it is, and wait until it is acknowledged."""
         self._send(self._names.topic(TRAININGS), row.training_id.encode(), encode(row), None)
         self.deliver()
-        self._told(row)
+        for tell in self._told:
+            tell(row)
 
     def reaches_brokers(self) -> bool:
         """Ask for the topics, with a short wait."""

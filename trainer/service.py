@@ -9,6 +9,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from trainer.moment import moment_of
 from trainer.outbox import Outbox
 from trainer.policies import Policies
 from trainer.source import open_source, remember_starts
+from trainer.traces import TrainerTraces
 from trainer.trainings import Trainings
 from trainer.trigger import Trigger, has_reached
 from trainer.vitals import TrainerVitals
@@ -40,6 +42,7 @@ def run_trainer(
     once: bool,
     stop: threading.Event,
     vitals: TrainerVitals,
+    traces: TrainerTraces | None = None,
     accept_loss: bool = False,
 ) -> None:
     """Run until `stop` is set, or, with `once`, until nothing that was there is left to do.
@@ -48,6 +51,7 @@ def run_trainer(
     kind is PairsLost, unless `accept_loss`.
     """
     data = DataDir(settings.data_dir.absolute())
+    traces = traces or TrainerTraces()
     with _explained_disk_errors(data), _locked(data):
         known = open_source(data, source)
         with closing(PairsConsumer(settings, source.topic, source.partitions)) as consumer:
@@ -59,12 +63,12 @@ def run_trainer(
                 if losses:
                     pass_over(data, intake, losses)
                 consumer.start(intake.positions)
-                outbox = Outbox(settings, told=vitals.stepped)
+                outbox = Outbox(settings, told=(vitals.stepped, traces.stepped))
                 vitals.begin(outbox)
                 with Trainings(data, settings, known.id, outbox, once=once) as trainings:
                     serve(
                         settings, consumer, intake, outbox, trainings,
-                        once=once, stop=stop, vitals=vitals,
+                        once=once, stop=stop, vitals=vitals, traces=traces,
                     )  # fmt: skip
                     if once:
                         trainings.wait(stop)
@@ -80,7 +84,9 @@ def serve(  # noqa: PLR0913 - the parts of a trainer
     once: bool,
     stop: threading.Event,
     vitals: TrainerVitals,
+    traces: TrainerTraces | None = None,
 ) -> None:
+    traces = traces or TrainerTraces()
     trigger = Trigger(settings.trigger_pairs, Policies.of(settings))
     log.info(
         "trainer_started",
@@ -92,7 +98,10 @@ def serve(  # noqa: PLR0913 - the parts of a trainer
     finished = False
     while not finished and not stop.is_set():
         trainings.check()
-        vitals.took_in(intake.take(_read(consumer, intake, outbox), refuse))
+        records = _read(consumer, intake, outbox, traces)
+        new = intake.take(records, refuse)
+        vitals.took_in(new)
+        traces.took_in(len(records), new)
         for partition, end in consumer.ended.items():
             intake.skip_to(partition, end)
         fires = False
@@ -104,28 +113,36 @@ def serve(  # noqa: PLR0913 - the parts of a trainer
                 intake.new_pairs, positions=intake.positions, ends=ends, moment=moment
             )
         if fires or finished or intake.is_due():
-            _close_segments(intake, outbox)
+            _close_segments(intake, outbox, traces)
             consumer.show_position(intake.durable_positions)
         if fires:
-            vitals.cut(intake.cut())
+            begun_ns = time.time_ns()
+            dataset = intake.cut()
+            vitals.cut(dataset)
+            traces.cut(begun_ns, dataset)
             trigger.fired(left=intake.new_pairs, at=datetime.now(UTC))
             trainings.wake()
         vitals.turned(consumer, intake)
-    _close_segments(intake, outbox)
+    _close_segments(intake, outbox, traces)
 
 
-def _read(consumer: PairsConsumer, intake: Intake, outbox: Outbox) -> list[Record]:
+def _read(
+    consumer: PairsConsumer, intake: Intake, outbox: Outbox, traces: TrainerTraces
+) -> list[Record]:
     try:
         return consumer.read()
     except PairsLost:
-        _close_segments(intake, outbox)  # what was read, and may be gone now, is not lost as well
+        # What was read, and may be gone now, is not lost as well.
+        _close_segments(intake, outbox, traces)
         raise
 
 
-def _close_segments(intake: Intake, outbox: Outbox) -> None:
+def _close_segments(intake: Intake, outbox: Outbox, traces: TrainerTraces) -> None:
     """Dead letters first: an offset counts as dealt with only when its record is safe."""
+    begun_ns = time.time_ns()
     outbox.deliver()
     intake.close_segments()
+    traces.closed_segments(begun_ns)
 
 
 @contextmanager

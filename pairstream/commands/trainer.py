@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     from pairstream.http_server import serving
     from pairstream.logs import set_up_logs
     from pairstream.permissions import check_permissions
+    from pairstream.traces import tracing
     from schemas.memory import keep_small
     from schemas.topics import PAIRS, TRAININGS, Names
     from trainer.base_model import resolve_base_model
@@ -39,6 +41,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     from trainer.kubernetes_placement import check_placement
     from trainer.recipe import recipe_flags
     from trainer.service import run_trainer
+    from trainer.traces import TrainerTraces
     from trainer.vitals import TrainerVitals
 
     settings = load(TrainerSettings, config_file, flags)
@@ -59,5 +62,12 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     vitals = TrainerVitals(settings)
-    with serving(vitals, host=settings.http_host, port=settings.http_port):
-        run_trainer(settings, source, once=once, stop=stop, vitals=vitals, accept_loss=accept_loss)
+    with (
+        tracing("trainer") as begin_trace,
+        serving(vitals, host=settings.http_host, port=settings.http_port),
+        closing(TrainerTraces(begin_trace, names)) as traces,
+    ):
+        run_trainer(
+            settings, source,
+            once=once, stop=stop, vitals=vitals, traces=traces, accept_loss=accept_loss,
+        )  # fmt: skip

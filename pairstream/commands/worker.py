@@ -32,6 +32,7 @@ def command(config_file: Path | None, *, rebuild: bool, **flags: Any) -> None:
     from pairstream.logs import set_up_logs
     from pairstream.permissions import check_permissions
     from pairstream.terminal import show_progress
+    from pairstream.traces import tracing
     from schemas.memory import keep_small
     from schemas.topics import (
         GARBLE_REQUESTS,
@@ -61,11 +62,15 @@ def command(config_file: Path | None, *, rebuild: bool, **flags: Any) -> None:
 
         click.echo(rebuild_state(settings, partitions=partitions, progress=show_progress), err=True)
     vitals = WorkerVitals(settings)
-    with serving(vitals, host=settings.http_host, port=settings.http_port):
+    with (
+        tracing("worker") as begin_trace,
+        serving(vitals, host=settings.http_host, port=settings.http_port),
+    ):
         code = run_worker(
             settings,
             partitions=partitions,
             describe_source=lambda: describe_worker_source(cluster, names),
             vitals=vitals,
+            begin_trace=begin_trace,
         )
     sys.exit(code)

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import NewTopic
 
+from pairstream.traces import tracing
 from schemas.rows import encode
 from schemas.settings import TrainerSettings
 from schemas.source import Source
 from schemas.topics import PAIRS, TRAININGS
 from tests.conftest import Pairstream
+from tests.operations.otlp_receiver import receiving
 from tests.trainer.deployment import PARTITIONS, Deployment
 from tests.trainer.invariants import (
     all_lines,
@@ -29,6 +31,7 @@ from tests.trainer.made_pairs import line, make_pairs
 from tests.trainer.stand_in import make_base_model, stand_in_context
 from trainer import training
 from trainer.service import run_trainer
+from trainer.traces import TrainerTraces
 from trainer.vitals import TrainerVitals
 
 pytestmark = pytest.mark.long
@@ -244,13 +247,17 @@ def test_a_dataset_is_trained_and_every_step_is_told_on_its_topic(
         training_args=f"--starts {tmp_path / 'starts'}",
     )
     source = manifest(datasets(deployment.root)[0])["source"]
-    run_trainer(
-        settings,
-        Source(**source),
-        once=True,
-        stop=threading.Event(),
-        vitals=TrainerVitals(settings),
-    )
+    with receiving() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+        with tracing("trainer") as begin_trace:
+            run_trainer(
+                settings,
+                Source(**source),
+                once=True,
+                stop=threading.Event(),
+                vitals=TrainerVitals(settings),
+                traces=TrainerTraces(begin_trace),
+            )
 
     steps = [
         json.loads(message.value())
@@ -260,3 +267,5 @@ def test_a_dataset_is_trained_and_every_step_is_told_on_its_topic(
     assert [step["step"] for step in steps] == whole_life(progress=True)
     assert {step["dataset"] for step in steps} == {"ds-000001"}
     assert (deployment.root / "models" / "latest").readlink() == Path("dpo-ds-000001")
+    [parts] = (parts for root, parts in receiver.traces() if root.name == "train")
+    assert [part.name for part in parts] == whole_life()[:-1]
