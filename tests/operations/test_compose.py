@@ -22,7 +22,7 @@ PROFILES = {
     "obs": {"prometheus", "grafana"},
     "track": {"trackio"},
     "gpu": {"gpu-check"},
-    "otel": {"collector", "spans"},
+    "otel": {"collector", "jaeger", "spans"},
 }
 
 PREFIX = "PAIRSTREAM_"
@@ -134,3 +134,18 @@ def test_the_collector_writes_a_trace_a_record() -> None:
     for pipeline in config["service"]["pipelines"].values():
         assert set(pipeline["exporters"]) <= config["exporters"].keys()
         assert set(pipeline["receivers"]) <= config["receivers"].keys()
+
+
+def test_traces_of_the_services_go_to_jaeger_and_never_to_the_topic_of_runs() -> None:
+    config = yaml.safe_load((ROOT / "deploy/otel/collector.yml").read_text())
+    services = config["service"]["pipelines"]["traces/services"]
+    [receiver] = services["receivers"]
+    port = config["receivers"][receiver]["protocols"]["http"]["endpoint"].rpartition(":")[2]
+
+    assert receiver not in config["service"]["pipelines"]["traces/agents"]["receivers"]
+    assert all(f":{port}" not in published for published in SERVICES["collector"]["ports"])
+    assert f"TRACES_ENDPOINT=http://collector:{port} " in (ROOT / "compose.yaml").read_text()
+    assert f"TRACES_ENDPOINT=http://collector:{port} " in (ROOT / "docs/traces.md").read_text()
+    assert services["exporters"] == ["otlphttp/jaeger"]
+    at = config["exporters"]["otlphttp/jaeger"]["endpoint"].removeprefix("http://jaeger")
+    assert SERVICES["jaeger"]["command"][1].endswith(f"0.0.0.0{at}")
