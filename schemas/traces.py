@@ -7,6 +7,9 @@ what they have no word for. No name and no value holds a text of agents, or an i
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
+# What a receiver knows us by; programs of others that we start must not.
+SECRET_VARIABLES = frozenset({"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"})
+
 Attributes = Mapping[str, str | int]
 
 Kind = Literal["internal", "consumer", "producer", "client"]

@@ -15,6 +15,7 @@ import structlog
 
 from schemas.errors import InvalidSettings
 from schemas.settings import ENVIRONMENT_PREFIX
+from schemas.traces import SECRET_VARIABLES
 
 log = structlog.get_logger()
 
@@ -87,14 +88,22 @@ class RedactionProgram:
                 self._words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # No secret of ours is its business.
-                env={k: v for k, v in os.environ.items() if not k.startswith(ENVIRONMENT_PREFIX)},
+                env=_without_secrets(),
                 start_new_session=True,  # Ctrl-C is for the worker
             )
             for pipe in (self._process.stdin, self._process.stdout):
                 assert pipe is not None
                 os.set_blocking(pipe.fileno(), False)
         return self._process
+
+
+def _without_secrets() -> dict[str, str]:
+    """None of ours is its business."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(ENVIRONMENT_PREFIX) and name not in SECRET_VARIABLES
+    }
 
 
 def _exchange(process: "subprocess.Popen[bytes]", question: bytes) -> bytes:

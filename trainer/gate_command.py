@@ -12,6 +12,7 @@ from typing import Protocol
 
 from schemas.errors import InvalidSettings, PairstreamError
 from schemas.settings import ENVIRONMENT_PREFIX, SECRET_FILE_SUFFIX, SECRETS
+from schemas.traces import SECRET_VARIABLES
 from trainer.verdict import Check
 
 LOG = "gate.log"
@@ -116,4 +117,5 @@ def _harmless(text: str) -> str:
 def _without_secrets() -> dict[str, str]:
     names = {ENVIRONMENT_PREFIX + name.upper() for name in SECRETS}
     secret = names | {name + SECRET_FILE_SUFFIX.upper() for name in names}
+    secret |= SECRET_VARIABLES
     return {name: value for name, value in os.environ.items() if name not in secret}

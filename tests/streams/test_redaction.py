@@ -224,6 +224,7 @@ def test_a_program_that_failed_is_started_again_and_at_last_left_alone(tmp_path:
 
 def test_a_program_knows_no_secret_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAIRSTREAM_SASL_PASSWORD", "correct-horse")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-token=correct-horse")
     program = _program(
         tmp_path, "import json, os\ninput()\nprint(json.dumps([str(dict(os.environ))]), flush=True)"
     )

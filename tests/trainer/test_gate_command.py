@@ -72,13 +72,14 @@ def test_it_gets_the_environment_without_our_secrets(
 ) -> None:
     monkeypatch.setenv("PAIRSTREAM_SASL_PASSWORD", "secret")
     monkeypatch.setenv("PAIRSTREAM_SSL_KEY_PASSWORD", "secret")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret")
     monkeypatch.setenv("PAIRSTREAM_DATA_DIR", "here")
 
     ask("import os; print('\\n'.join(os.environ))", tmp_path)
 
     names = (tmp_path / "gate.log").read_text().split()
     assert {"PATH", "PAIRSTREAM_DATA_DIR"} <= set(names)
-    assert not [name for name in names if "PASSWORD" in name]
+    assert not [name for name in names if "PASSWORD" in name or "HEADERS" in name]
 
 
 WAITS = (
