@@ -1,8 +1,10 @@
 """OTLP over HTTP: a request is answered with 200 only once Kafka has acknowledged its spans."""
 
+import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
 
@@ -24,6 +26,8 @@ from schemas.errors import PairstreamError
 
 MAX_REQUESTS = 32
 READ_SECONDS = 30.0
+# For those who are turned away while they are still sending.
+LEAVE_SECONDS, LEAVE_BYTES = 2.0, 256 * 1024 * 1024
 
 
 class Keeper(Protocol):
@@ -44,22 +48,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         if not self.places.acquire(blocking=False):
-            self.close_connection = True
-            self._answer(later("too many requests at once"))
+            self._turn_away(later("too many requests at once"))
             return
-        try:
-            self._answer(self._take_in())
-        finally:
-            self.places.release()
-
-    def _take_in(self) -> Answer:
         try:
             check_path(self.path)
             kind = content_type_of(self.headers)
             body = body_of(self.headers, self.rfile, self.max_bytes)
         except Refused as error:
-            self.close_connection = True  # its body was not read to its end
-            return refused(error)
+            self._turn_away(refused(error))
+        else:
+            self._answer(self._take_in(body, kind))
+        finally:
+            self.places.release()
+
+    def _take_in(self, body: bytes, kind: str) -> Answer:
         try:
             read = scores_in if self.path == LOGS else export_in
             export = read(body, self.headers, kind, self.max_bytes)
@@ -73,10 +75,28 @@ class Handler(BaseHTTPRequestHandler):
             return later(str(error))
         return accepted(kind)
 
+    def _turn_away(self, answer: Answer) -> None:
+        """Answer a request whose body was not read to its end, and read on for a while: closed at
+        once, its sender would see a broken connection and no answer (RFC 9112, section 9.6).
+        """
+        self.close_connection = True
+        self._answer(answer)
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(LEAVE_SECONDS)
+            until, left = time.monotonic() + LEAVE_SECONDS, LEAVE_BYTES
+            while left > 0 and time.monotonic() < until:
+                passed_over = len(self.connection.recv(64 * 1024))
+                if not passed_over:
+                    break
+                left -= passed_over
+
     def _answer(self, answer: Answer) -> None:
         self.send_response(answer.status, answer.reason)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         if answer.retry_after is not None:
             self.send_header("Retry-After", str(answer.retry_after))
         self.end_headers()

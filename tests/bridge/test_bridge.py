@@ -229,6 +229,8 @@ def test_what_kafka_has_not_acknowledged_is_not_answered_with_200(
         ("/v1/logs", b"\xff\xff", PROTOBUF, 400),
         ("/v1/traces", TRACE, {"Content-Type": "text/plain"}, 415),
         ("/v1/traces", b"x" * 1_000_001, JSON, 413),
+        # More than lies between the two: it is answered while it is being sent.
+        ("/v1/traces", b"x" * 50_000_000, JSON, 413),
         ("/v1/traces", b"nope", JSON, 400),
     ],
 )
