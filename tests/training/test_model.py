@@ -1,5 +1,7 @@
 """The base model: its layers, its parameters, its four bits."""
 
+import importlib
+import inspect
 import json
 import shlex
 import shutil
@@ -14,8 +16,15 @@ import pytest
 from schemas.errors import PairstreamError
 from tests.training.conftest import MakeDataset, Train, pair
 from trainer.base_model import resolve_base_model
+from trainer.train_dpo.command import prepare_process
 from trainer.train_dpo.files import save_adapter
-from trainer.train_dpo.model import adaptable_layers, count_parameters, load_model
+from trainer.train_dpo.model import (
+    KERNEL_LOGGER,
+    NO_KERNEL,
+    adaptable_layers,
+    count_parameters,
+    load_model,
+)
 from trainer.train_dpo.refusals import BAD_DATA
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_packages")]
@@ -169,6 +178,18 @@ def test_gradients_survive_an_evaluation(
         monkeypatch.setattr("trainer.train_dpo.model.keep_weights_differentiable", lambda _: None)
         uncured = lowest_gradients(make_trainer([pair(0)]).model)
         assert 0.0 in uncured
+
+
+def test_a_kernel_that_is_never_used_is_not_missed(caplog: pytest.LogCaptureFixture) -> None:
+    cpu = importlib.import_module(KERNEL_LOGGER)
+    assert NO_KERNEL in inspect.getsource(cpu), "the library words it otherwise now"
+    assert cpu.logger.name == KERNEL_LOGGER
+
+    prepare_process()
+    cpu.logger.warning("%s from kernels-community: please install it", NO_KERNEL)
+    cpu.logger.warning("something else")
+
+    assert [record.message for record in caplog.records] == ["something else"]
 
 
 def log_probabilities(model: Any) -> Any:

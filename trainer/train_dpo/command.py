@@ -17,7 +17,13 @@ from .data import prepare, read_dataset, refuse_great_loss
 from .evaluation import adapter_weights, gate_figures
 from .files import finite, save_adapter, write_result
 from .kto import labels_told
-from .model import count_parameters, load_tokenizer, longest_sequence, pick_device
+from .model import (
+    count_parameters,
+    load_tokenizer,
+    longest_sequence,
+    pass_over_unused_kernel,
+    pick_device,
+)
 from .plots import draw
 from .recorder import is_saturated, steps_of
 from .refusals import GPU_MEMORY, WRONG_USAGE, Refused
@@ -61,6 +67,7 @@ def prepare_process() -> None:
     # TRL would spread over all GPUs in sight, in a way that 4-bit layers do not survive.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
+    pass_over_unused_kernel()
     os.umask(0o022)  # whoever archives the output may be another user
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,20 @@ FALLBACK_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant:\\n' }}{% endif %}"
 )
+
+# bitsandbytes' word, on CPUs with AVX512-BF16, on a kernel that it would fetch from a hub. It is
+# for packed weights alone (see `keep_weights_differentiable`), but reads as if something failed.
+KERNEL_LOGGER = "bitsandbytes.backends.cpu.ops"
+NO_KERNEL = "Failed to load CPU gemm_4bit_forward"
+
+
+def pass_over_unused_kernel() -> None:
+    """Leave that word out, before it is said: when bitsandbytes is imported."""
+    logging.getLogger(KERNEL_LOGGER).addFilter(_tells_other_things)
+
+
+def _tells_other_things(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(NO_KERNEL)
 
 
 def pick_device(wanted: str) -> str:
