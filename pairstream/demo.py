@@ -17,7 +17,8 @@ import msgspec
 import orjson
 
 from pairstream.cluster import Cluster, apply_topics
-from pairstream.tail import LogTail, RowTail
+from pairstream.following import Follower
+from pairstream.tail import LogTail
 from pairstream.tiny_model import make_tiny_model
 from schemas.errors import PairstreamError
 from schemas.rows import Outcome
@@ -25,7 +26,7 @@ from schemas.settings import ENVIRONMENT_PREFIX, TopicSettings
 from schemas.topics import RUN_OUTCOMES, Names
 from streams.broker import EmbeddedBroker
 from trainer.layout import DataDir
-from trainer.training_manifest import read_training
+from trainer.training_manifest import LOG, read_training
 from trainer.trainings import training_id
 
 # Joining a group takes the embedded broker half of the session timeout.
@@ -79,20 +80,19 @@ class Watch:
         self.summary = Summary(training_id("ds-000001"), options.trigger_pairs)
         self.training = DataDir(options.folder).models / self.summary.training_id
         self.worker_is_ready = self.is_finished = False
-        self._tails = (
-            LogTail(parts.log("worker"), self._worker_line),
-            LogTail(parts.log("agent"), lambda line: f"agent    {line}"),
-            LogTail(parts.log("trainer"), self._trainer_line),
-            LogTail(self.training / "training.log", _training_line),
+        self._worker, self._agent, self._trainer = (
+            LogTail(parts.log(name)) for name in ("worker", "agent", "trainer")
         )
+        self._script = LogTail(self.training / LOG)
 
-    def news(self, outcomes: RowTail) -> Iterator[str]:
-        for tail in self._tails[:2]:
-            yield from tail.news()
-        for value in outcomes.news():
-            yield self._settled(msgspec.json.decode(value, type=Outcome))
-        for tail in self._tails[2:]:
-            yield from tail.news()
+    def news(self, outcomes: Follower) -> Iterator[str]:
+        for line in self._worker.news():
+            self.worker_is_ready |= "partitions_taken_over" in line
+        yield from (f"agent    {line}" for line in self._agent.news())
+        for record in outcomes.news():
+            yield self._settled(msgspec.json.decode(record.value() or b"", type=Outcome))
+        yield from filter(None, map(self._trainer_line, self._trainer.news()))
+        yield from filter(None, map(_training_line, self._script.news()))
 
     def _settled(self, outcome: Outcome) -> str:
         self.summary.outcomes[outcome.reason or outcome.outcome] += 1
@@ -102,9 +102,6 @@ class Watch:
             f"worker   {outcome.run_id} settled: {what}; pairs: {outcome.pairs}, "
             f"in all {self.summary.pairs}"
         )
-
-    def _worker_line(self, line: str) -> None:
-        self.worker_is_ready |= "partitions_taken_over" in line
 
     def _trainer_line(self, line: str) -> str | None:
         """The trainer's log for people; None for what is of no interest here."""
@@ -215,7 +212,7 @@ def _watch(options: DemoOptions, broker: EmbeddedBroker, parts: Parts, say: Say)
     deadline = time.monotonic() + LIMIT_SECONDS
     # The same ids, so the same runs are held out each time.
     agent = [sys.executable, str(agent_folder()), "--runs", str(options.runs), "--run-ids", "demo"]
-    with RowTail(_settings(broker), Names().topic(RUN_OUTCOMES)) as outcomes:
+    with Follower(_settings(broker), [Names().topic(RUN_OUTCOMES)], since=None) as outcomes:
         while not watch.is_finished:
             for line in watch.news(outcomes):
                 say(line)

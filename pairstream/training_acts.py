@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import sleep
 
+from pairstream.tail import LogTail
 from pairstream.training_facts import TrainingFacts, find_training, read_story, training_facts
 from schemas.errors import PairstreamError
 from schemas.settings import TrainingSettings
 from trainer.cancelling import WISH, wish_to_cancel
 from trainer.datasets import read_manifest
-from trainer.layout import DataDir, open_to_read
+from trainer.layout import DataDir
 from trainer.training_manifest import LOG, TrainingManifest
 
 POLL_SECONDS = 0.5
@@ -81,10 +82,10 @@ def log_lines(data: DataDir, wanted: str, *, follow: bool) -> Iterator[str]:
     Raises: PairstreamError when there is no log yet, and none is waited for.
     """
     folder = find_training(data, wanted)
-    tail = _Tail(folder / LOG)
+    tail = LogTail(folder / LOG)
     while True:
         facts = _facts(data, folder)  # looked at first: the end of the log comes before it
-        yield from tail.new_lines()
+        yield from tail.news()
         if facts.has_ended or not follow:
             break
         sleep(POLL_SECONDS)
@@ -94,35 +95,6 @@ def log_lines(data: DataDir, wanted: str, *, follow: bool) -> Iterator[str]:
             f"{wanted} has no log yet ({facts.state}): --follow waits for it; what was built is in "
             f"{folder / 'build.log'}"
         )
-
-
-class _Tail:
-    """A log that grows, and begins anew when a training is started again."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._place = 0
-        self._part = b""
-        self.is_missing = True
-
-    def new_lines(self) -> Iterator[str]:
-        try:
-            with open_to_read(self._path) as file:
-                self.is_missing = False
-                if file.seek(0, 2) < self._place:
-                    self._place, self._part = 0, b""
-                file.seek(self._place)
-                content = self._part + file.read()
-                self._place = file.tell()
-        except FileNotFoundError:
-            return
-        *lines, self._part = content.split(b"\n")
-        yield from (line.decode(errors="replace") for line in lines)
-
-    def rest(self) -> Iterator[str]:
-        """The last line, where it has no end."""
-        if self._part:
-            yield self._part.decode(errors="replace")
 
 
 def _facts(data: DataDir, folder: Path) -> TrainingFacts:
