@@ -139,7 +139,8 @@ def run_demo(options: DemoOptions, say: Say, *, then: Callable[[Summary, str], N
 
 def _training_line(line: str) -> str | None:
     """Its steps; what the libraries say beside them stays in the log."""
-    return f"         {line}" if line.startswith(("training on ", "step ", "done")) else None
+    told = line.startswith(("training on ", "step ", "trained; ", "done"))
+    return f"         {line}" if told else None
 
 
 def agent_folder() -> Path:

@@ -1,12 +1,13 @@
 """What a person does with trainings: read along, cancel, have one tried again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import sleep
 
 from pairstream.tail import LogTail
 from pairstream.training_facts import TrainingFacts, find_training, read_story, training_facts
 from schemas.errors import PairstreamError
+from schemas.rows import TrainingStepName
 from schemas.settings import TrainingSettings
 from trainer.cancelling import WISH, wish_to_cancel
 from trainer.datasets import read_manifest
@@ -76,25 +77,44 @@ def _refuse_bad_data(manifest: TrainingManifest, dataset: Path, settings: Traini
         )
 
 
-def log_lines(data: DataDir, wanted: str, *, follow: bool) -> Iterator[str]:
+def log_lines(
+    data: DataDir, wanted: str, *, follow: bool, tell: Callable[[str], None]
+) -> Iterator[str]:
     """Whole lines of the training's log; with `follow`, until it has ended.
+
+    Args:
+        tell: with `follow`, takes what is said beside the log: what comes when it grows no more,
+            and how it has ended.
 
     Raises: PairstreamError when there is no log yet, and none is waited for.
     """
     folder = find_training(data, wanted)
     tail = LogTail(folder / LOG)
+    state: TrainingStepName | None = None
     while True:
         facts = _facts(data, folder)  # looked at first: the end of the log comes before it
         yield from tail.news()
         if facts.has_ended or not follow:
             break
+        if facts.state == "finished" != state:
+            tell(f"{wanted}: its script has ended; the trainer judges what came of it")
+        state = facts.state
         sleep(POLL_SECONDS)
     yield from tail.rest()
+    if follow:
+        tell(_end(facts))
     if tail.is_missing:
         raise PairstreamError(
             f"{wanted} has no log yet ({facts.state}): --follow waits for it; what was built is in "
             f"{folder / 'build.log'}"
         )
+
+
+def _end(facts: TrainingFacts) -> str:
+    if facts.state == "failed":
+        return f"{facts.training_id} has failed: {facts.detail}"
+    gate = f", gate {facts.gate.word}" if facts.gate else ""
+    return f"{facts.training_id} has succeeded{gate}"
 
 
 def _facts(data: DataDir, folder: Path) -> TrainingFacts:

@@ -86,6 +86,8 @@ def show_log(config_file: Path | None, training_id: str, follow: bool, **flags: 
     """Show what the script of the training ID has written: its training.log.
 
     Where its engine ended it and it was started again, the log begins anew, and --follow with it.
+    Once the script has ended, --follow says on standard error what still goes on, and at last how
+    the training has ended.
 
     \b
     Example:
@@ -96,7 +98,11 @@ def show_log(config_file: Path | None, training_id: str, follow: bool, **flags: 
     from trainer.layout import DataDir
 
     data = DataDir(load(DataSettings, config_file, flags).data_dir)
-    for line in log_lines(data, training_id, follow=follow):
+
+    def tell(text: str) -> None:
+        click.echo(printable(text), err=True)
+
+    for line in log_lines(data, training_id, follow=follow, tell=tell):
         click.echo(printable(line))
 
 

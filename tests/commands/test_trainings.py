@@ -194,6 +194,35 @@ def test_a_training_without_a_log_says_where_it_stands(data: DataDir) -> None:
     assert "has no log yet (requested)" in refused(data.root, "logs", THIRD)
 
 
+def test_who_follows_a_log_is_told_of_what_comes_after_it(
+    data: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = data.models / THIRD
+    for name in (FIRST, SECOND, THIRD):
+        (data.models / name / "training.log").write_text("done\n")
+    manifest = read_training(data.models / FIRST)
+    assert manifest is not None
+    meanwhile = iter(
+        [
+            lambda: note_step(folder, "finished", "exit code 0"),
+            lambda: None,  # the gate takes its time
+            lambda: write_training(folder, manifest),
+        ]
+    )
+    monkeypatch.setattr(training_acts, "sleep", lambda _: next(meanwhile)())
+
+    followed = invoke(data.root, "logs", THIRD, "--follow")
+
+    assert followed.stdout == "done\n"
+    assert followed.stderr.splitlines() == [
+        f"{THIRD}: its script has ended; the trainer judges what came of it",
+        f"{THIRD} has succeeded, gate refused: margin",
+    ]
+    failed = invoke(data.root, "logs", SECOND, "--follow").stderr
+    assert failed == f"{SECOND} has failed: no memory\\x1b[2J\n"
+    assert invoke(data.root, "logs", FIRST).stderr == ""
+
+
 def test_a_log_is_followed_from_before_it_is_there_until_the_training_has_ended(
     data: DataDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:

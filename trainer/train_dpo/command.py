@@ -91,6 +91,8 @@ def run(args: argparse.Namespace) -> None:
     trainer = make_trainer(args, config, device, tokenizer, train.rows, held_out.rows)
     initial = adapter_weights(trainer.model)
     train_to_the_end(trainer, args, stop)
+    if held_out.rows:
+        print(f"trained; measuring it and what it began with on {len(held_out.rows)} {what}")
     evaluation = finite(trainer.evaluate()) if held_out.rows else None
     gate = gate_figures(trainer, initial)
     name = args.base_model_name or args.base_model.name
