@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from schemas.errors import PairstreamError
 from trainer.archive import checksum_file
-from trainer.datasets import DatasetManifest, read_manifest
+from trainer.datasets import TRAIN, DatasetManifest, read_manifest
 from trainer.forgotten import MarkedRun, read_marks
 from trainer.gate import FIGURES
 from trainer.latest import LATEST, Change, read_history, read_latest
@@ -24,8 +24,9 @@ from trainer.verdict import Verdict
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):
-    """One model. `pairs` were trained on; `gate` is null where it was never judged; `figures` are
-    those of the candidate on the held-out pairs; `archive` is null until it is complete.
+    """One model. `pairs` were trained on, of its dataset's those that are not held out; `gate` is
+    null where it was never judged; `figures` are those of the candidate on the held-out pairs;
+    `archive` is null until it is complete.
     `learnt_from_forgotten`: it, or one that it goes on from, was trained on runs that were
     forgotten since.
     """
@@ -183,7 +184,7 @@ def _pairs(data: DataDir, manifest: TrainingManifest) -> int | None:
     if isinstance(told, int):
         return told
     dataset = _dataset(data, manifest.dataset)
-    return dataset.pairs if dataset else None
+    return dataset.files[TRAIN].rows if dataset else None
 
 
 def _dataset(data: DataDir, name: str) -> DatasetManifest | None:

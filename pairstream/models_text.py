@@ -27,7 +27,7 @@ def shelf_lines(shelf: Shelf) -> Iterator[str]:
     if not shelf.models:
         yield "no models yet"
         return
-    head = ["", "model", "trained", "dataset", "pairs", "gate", *SHOWN]
+    head = ["", "model", "trained", "dataset", "trained on", "gate", *SHOWN]
     yield from aligned([head, *(_row(model) for model in shelf.models)])
     yield from _latest_lines(shelf)
     marked = [model.training_id for model in shelf.models if model.learnt_from_forgotten]

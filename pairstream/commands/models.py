@@ -41,10 +41,12 @@ def command() -> None:
 def list_models(config_file: Path | None, as_json: bool, **flags: Any) -> None:
     """Show all models, oldest first: what the gate said, and which one is the latest.
 
-    The keys of --json: latest; models (training_id, time, dataset, pairs, gate with passed, pairs,
-    note and checks, figures of the candidate, archive, is_latest, learnt_from_forgotten: whether
-    it was trained on runs that were forgotten since); history (time, training_id, what, by,
-    before, why).
+    `trained on` counts pairs without those of the dataset that were held out.
+
+    The keys of --json: latest; models (training_id, time, dataset, pairs that were trained on, gate
+    with passed, pairs, note and checks, figures of the candidate, archive, is_latest,
+    learnt_from_forgotten: whether it was trained on runs that were forgotten since); history
+    (time, training_id, what, by, before, why).
 
     \b
     Example:

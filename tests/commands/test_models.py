@@ -24,7 +24,7 @@ from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import publish
 from tests.trainer.told import told_steps
 from trainer.archive import archive
-from trainer.datasets import file_sha256, read_manifest
+from trainer.datasets import EVAL, TRAIN, file_sha256, read_manifest
 from trainer.gate import Measured, judge_figures
 from trainer.latest import promote_by_gate, read_history, read_latest
 from trainer.layout import DataDir
@@ -44,7 +44,10 @@ def make_model(
     folder = data.models / training_id
     (folder / "adapter").mkdir()
     (folder / "adapter" / "adapter_model.safetensors").write_bytes(training_id.encode())
-    figures: dict[str, Any] = {"pairs": dataset.pairs, "arguments": {"beta": beta, "seed": 0}}
+    figures: dict[str, Any] = {
+        "pairs": dataset.files[TRAIN].rows,
+        "arguments": {"beta": beta, "seed": 0},
+    }
     if measured is not None:
         figures["gate"] = msgspec.to_builtins(measured)
     verdict = judge_figures(measured, min_pairs=20) if measured else None
@@ -133,17 +136,22 @@ def steps(deployment: Deployment) -> list[TrainingStep]:
 
 def test_list_shows_all_models_and_marks_the_latest(models: Shell) -> None:
     head, first, second, third, last = models("list").splitlines()
+    trained_on = [
+        str(read_manifest(models.data.datasets / f"ds-00000{number}").files[TRAIN].rows)
+        for number in (1, 2, 3)
+    ]
 
     assert head.split() == [
-        "model", "trained", "dataset", "pairs", "gate", "accuracy", "margin", "chosen_logps"
+        "model", "trained", "dataset", "trained", "on", "gate", "accuracy", "margin", "chosen_logps"
     ]  # fmt: skip
     assert first.split() == [
-        FIRST, "2026-11-23T10:00:00Z", "ds-000001", "32", "never", "judged", "-", "-", "-"
+        FIRST, "2026-11-23T10:00:00Z", "ds-000001", trained_on[0], "never", "judged", "-", "-", "-"
     ]  # fmt: skip
     assert second.split() == [
-        "*", SECOND, "2026-11-24T10:00:00Z", "ds-000002", "32", "passed", "0.75", "2.5", "-0.99"
+        "*", SECOND, "2026-11-24T10:00:00Z", "ds-000002", trained_on[1], "passed", "0.75", "2.5",
+        "-0.99",
     ]  # fmt: skip
-    assert third.split()[3:6] == ["32", "refused:", "margin"]
+    assert third.split()[3:6] == [trained_on[2], "refused:", "margin"]
     assert f"{SECOND} promoted by gate, in place of {FIRST}: accuracy: 0.75, base 0.5" in last
 
 
@@ -159,6 +167,16 @@ def test_list_as_json_has_the_same_facts(models: Shell) -> None:
     assert [(c["training_id"], c["by"]) for c in shelf["history"]] == [
         (FIRST, "gate"), (SECOND, "gate")
     ]  # fmt: skip
+
+
+def test_where_no_figure_is_told_it_was_trained_on_what_is_not_held_out(data: DataDir) -> None:
+    manifest = read_training(data.models / FIRST)
+    assert manifest is not None
+    write_training(data.models / FIRST, replace(manifest, figures=None))
+    dataset = read_manifest(data.datasets / "ds-000001")
+
+    assert 0 < dataset.files[EVAL].rows < dataset.pairs
+    assert read_shelf(data).models[0].pairs == dataset.files[TRAIN].rows
 
 
 def test_without_models_list_says_so(tmp_path: Path) -> None:
