@@ -64,6 +64,17 @@ class DataDir:
     def training_venv(self) -> Path:
         return self.root / "training-venv"
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Those whose content is its trainer's alone."""
+        return (
+            self.segments,
+            self.datasets,
+            self.models,
+            self.reproductions,
+            self.training_venv,
+        )
+
     def dataset_names(self) -> list[str]:
         """Published datasets, oldest first: a folder without a manifest is none."""
         names = (path.parent.name for path in self.datasets.glob(f"ds-*/{MANIFEST}"))

@@ -11,7 +11,7 @@ from pairstream.settings_loader import load, settings_options
 from schemas.settings import DatasetSettings, GarblingSettings
 
 if TYPE_CHECKING:
-    from trainer.selection import CutSettings
+    from trainer.layout import DataDir
 
 ANEW = (
     "the model garbles anew, and may say something else than it said to the worker: only "
@@ -46,11 +46,11 @@ def command(
 ) -> None:
     """Rebuild a dataset from a topic, from its beginning to its end now.
 
-    Touches no consumer group and no live file. The same pairs give the same bytes as the live
-    dataset's, by the settings that were given to the trainer. From events, a model that garbles
-    (high_temperature) is asked anew, and may say something else. Of the settings of a dataset,
-    scored rows go by --eval-fraction and --held-out-by alone. Runs that were forgotten in the data
-    directory (`pairstream forget`) are left out.
+    Touches no consumer group and no live file; --out lies in no folder of the trainer's. The same
+    pairs give the same bytes as the live dataset's, by the settings that were given to the trainer.
+    From events, a model that garbles (high_temperature) is asked anew, and may say something else.
+    Of the settings of a dataset, scored rows go by --eval-fraction and --held-out-by alone. Runs
+    that were forgotten in the data directory (`pairstream forget`) are left out.
 
     \b
     Examples:
@@ -75,9 +75,10 @@ def command(
     pairing = load(GarblingSettings, config_file, flags)
     like = candidates_of(dataset) if dataset else None
     settings = load(DatasetSettings, config_file, flags)
+    _refuse_among_the_trainers(out, DataDir(settings.data_dir))
     cut = read_manifest(dataset).settings if dataset else CutSettings.of(settings)
-    if kind is not None:
-        cut = _without_pairs(settings, out)
+    if kind is not None:  # what of the settings holds of scored rows
+        cut = CutSettings(eval_fraction=settings.eval_fraction, held_out_by=settings.held_out_by)
     topics = {"events": RUN_EVENTS, "pairs": PAIRS, "scored-rows": SCORED_ROWS}
     names = Names(pairing.topic_prefix)
     topic = names.topic(topics[source])
@@ -90,11 +91,19 @@ def command(
     click.echo(rebuild(wanted, out, show_progress))
 
 
-def _without_pairs(settings: DatasetSettings, out: Path) -> "CutSettings":
-    """What of the settings holds of scored rows, which the trainer must not find among its own."""
-    from trainer.layout import DataDir
-    from trainer.selection import CutSettings
+def _refuse_among_the_trainers(out: Path, data: "DataDir") -> None:
+    """A trainer would take what stands there for its own, and remove what it does not know.
 
-    if out.absolute().parent == DataDir(settings.data_dir).datasets.absolute():
-        raise click.UsageError(f"--out: {out.parent} is the trainer's, which wants pairs there")
-    return CutSettings(eval_fraction=settings.eval_fraction, held_out_by=settings.held_out_by)
+    Raises: click.UsageError.
+    """
+    target, root = out.resolve(), data.root.resolve()
+    for folder in data.folders:
+        if target.is_relative_to(folder.resolve()):
+            raise click.UsageError(
+                f"--out: {out} lies in the trainer's own {folder}: name a new folder outside of "
+                "it, such as ./rebuilt"
+            )
+    if target == root:
+        raise click.UsageError(
+            f"--out: {out} is the trainer's data directory: name a new folder, such as ./rebuilt"
+        )
