@@ -33,21 +33,54 @@ def load(cls: type[S], file: Path | None, flags: Mapping[str, object]) -> S:
 
     Raises: InvalidSettings that names the setting as the user wrote it.
     """
+    settings, problems = load_what_holds(cls, file, flags)
+    if problems:
+        raise problems[0]
+    return settings
+
+
+def load_what_holds(
+    cls: type[S], file: Path | None, flags: Mapping[str, object]
+) -> tuple[S, list[InvalidSettings]]:
+    """The settings, each that is wrong left at its default, and what is wrong with these."""
     names = {field.name for field in msgspec.structs.fields(cls)}
     values: dict[str, object] = {}
     written: dict[str, str] = {}
-    for source in (_from_file(file), _from_environment(), _from_flags(flags)):
+    problems: list[InvalidSettings] = []
+    for source in (_from_file(file, problems), _from_environment(problems), _from_flags(flags)):
         for name, (value, as_written) in source.items():
             if name in names:
                 values[name] = value
                 written[name] = as_written
         for name in sorted(SECRETS & names):
-            if (in_file := _secret_file(name, source)) is not None:
+            try:
+                in_file = _secret_file(name, source)
+            except InvalidSettings as problem:
+                problems.append(problem)
+                continue
+            if in_file is not None:
                 values[name], written[name] = in_file
-    try:
-        return convert(values, cls)
-    except msgspec.ValidationError as error:
-        raise InvalidSettings(_explain(str(error), written)) from error
+    return _converted(cls, values, written, problems), problems
+
+
+def _converted(
+    cls: type[S],
+    values: dict[str, object],
+    written: Mapping[str, str],
+    problems: list[InvalidSettings],
+) -> S:
+    """Without the values that are none, which it takes out and adds to what is wrong."""
+    while True:
+        try:
+            return convert(values, cls)
+        except msgspec.ValidationError as error:
+            what, _, path = str(error).partition(" - at `$.")
+            name = path.rstrip("`")
+            problem = InvalidSettings(f"{written.get(name, name)}: {what}" if name else str(error))
+            if name not in values:
+                raise problem from error
+            problems.append(problem)
+            del values[name]
 
 
 def _secret_file(name: str, source: Mapping[str, tuple[object, str]]) -> tuple[object, str] | None:
@@ -65,18 +98,21 @@ def _secret_file(name: str, source: Mapping[str, tuple[object, str]]) -> tuple[o
         ) from error
 
 
-def _from_file(file: Path | None) -> dict[str, tuple[object, str]]:
+def _from_file(file: Path | None, problems: list[InvalidSettings]) -> dict[str, tuple[object, str]]:
     if file is None:
         return {}
     try:
         content = tomllib.loads(file.read_text())
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"{file} cannot be read: {error}") from error
+        problems.append(InvalidSettings(f"{file} cannot be read: {error}"))
+        return {}
     found = {}
     for key, as_written, value in _flat(content):
         name = key.replace("-", "_")
-        _check_known(name, f"{as_written} in {file}", key, "-")
-        found[name] = (value, f"{as_written} in {file}")
+        if _is_known(name):
+            found[name] = (value, f"{as_written} in {file}")
+        else:
+            problems.append(_misspelt(name, f"{as_written} in {file}", key, "-"))
     return found
 
 
@@ -91,14 +127,16 @@ def _flat(content: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
             yield key, key, value
 
 
-def _from_environment() -> dict[str, tuple[object, str]]:
+def _from_environment(problems: list[InvalidSettings]) -> dict[str, tuple[object, str]]:
     found: dict[str, tuple[object, str]] = {}
     for variable, value in os.environ.items():
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if not variable.startswith(ENVIRONMENT_PREFIX) or name in NO_SETTINGS:
             continue
-        _check_known(name, variable, variable, "_")
-        found[name] = (value, variable)
+        if _is_known(name):
+            found[name] = (value, variable)
+        else:
+            problems.append(_misspelt(name, variable, variable, "_"))
     return found
 
 
@@ -110,23 +148,22 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, tuple[object, str]]:
     }
 
 
-def _check_known(name: str, where: str, as_written: str, joiner: str) -> None:
-    known = known_settings() | {secret + SECRET_FILE_SUFFIX for secret in SECRETS}
-    if name in known:
-        return
-    near = difflib.get_close_matches(name, known, n=1)
+def _known() -> frozenset[str]:
+    return known_settings() | {secret + SECRET_FILE_SUFFIX for secret in SECRETS}
+
+
+def _is_known(name: str) -> bool:
+    return name in _known()
+
+
+def _misspelt(name: str, where: str, as_written: str, joiner: str) -> InvalidSettings:
+    near = difflib.get_close_matches(name, _known(), n=1)
     hint = ""
     if near:
         better = near[0].replace("_", joiner)
         better = ENVIRONMENT_PREFIX + better.upper() if as_written.isupper() else better
         hint = f"; did you mean {better}?"
-    raise InvalidSettings(f"{where} is no setting{hint}")
-
-
-def _explain(error: str, written: Mapping[str, str]) -> str:
-    what, _, path = error.partition(" - at `$.")
-    name = path.rstrip("`")
-    return f"{written.get(name, name)}: {what}" if name else error
+    return InvalidSettings(f"{where} is no setting{hint}")
 
 
 def settings_options(*classes: type[msgspec.Struct]) -> Callable[[Any], Any]:

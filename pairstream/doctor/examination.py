@@ -1,19 +1,25 @@
 """All checks, in the order in which things depend on each other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pairstream.doctor.brokers import check_brokers
 from pairstream.doctor.disk import check_disk
-from pairstream.doctor.findings import Finding, ok
-from pairstream.doctor.installation import check_packages
+from pairstream.doctor.findings import Finding
+from pairstream.doctor.installation import check_packages, settings_findings
 from pairstream.doctor.training import check_training
 from schemas.settings import TopicSettings, TrainerSettings
 
 
-def examine(topics: TopicSettings, trainer: TrainerSettings) -> Iterator[Finding]:
-    """Findings as they are made; a check that fails holds up no other one."""
+def examine(
+    topics: TopicSettings, trainer: TrainerSettings, problems: Sequence[str]
+) -> Iterator[Finding]:
+    """Findings as they are made; a check that fails holds up no other one.
+
+    Args:
+        problems: what is wrong with settings, which stand at their defaults.
+    """
     yield from check_packages()
-    yield ok("settings", "file and environment hold no misspelt one")
+    yield from settings_findings(problems)
     yield from check_brokers(topics)
     yield from check_disk(trainer.data_dir)
     yield from check_training(trainer)

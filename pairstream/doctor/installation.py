@@ -1,10 +1,10 @@
-"""What is installed: the pinned packages, the client beside the service."""
+"""What is installed, and how it is set: the pinned packages, the client, the settings."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from pairstream.doctor.findings import Finding, from_error, note, ok
+from pairstream.doctor.findings import Finding, from_error, note, ok, wrong
 from schemas.errors import PairstreamError
 from streams.self_check import PINNED, check_installation
 
@@ -35,6 +35,18 @@ def client_finding(service: str, client: str | None) -> Finding:
             f"install the {CLIENT} that came with this service",
         )
     return ok("client", f"{CLIENT} {client}")
+
+
+def settings_findings(problems: Sequence[str]) -> Iterator[Finding]:
+    """Pure."""
+    if not problems:
+        yield ok("settings", "file and environment hold no misspelt one")
+    for problem in problems:
+        yield wrong(
+            "settings",
+            problem,
+            "correct it where it is set, or remove it; the checks here go by its default",
+        )
 
 
 def _version_of(package: str) -> str | None:

@@ -74,12 +74,37 @@ def test_brokers_that_are_away_hold_up_no_other_check() -> None:
     assert (states(report)["brokers"], states(report)["disk"]) == ("wrong", "ok")
 
 
-def test_a_misspelt_setting_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_are_wrong_are_each_found_and_hold_up_no_other_check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text(f'data-dirr = "x"\ndata-dir = "{tmp_path}"\nrun-timeout-seconds = 0\n')
     monkeypatch.setenv("PAIRSTREAM_TRIGER_PAIRS", "5")
-    code, report = examined(None)
+    monkeypatch.setenv("PAIRSTREAM_PARTITIONS", "many")
+    words = ["--config", str(config), "--bootstrap-servers", "127.0.0.1:1", "--launcher", "none"]
+    code, report = examined(None, *words)
 
-    assert code == 1
-    assert "did you mean PAIRSTREAM_TRIGGER_PAIRS?" in report["findings"][0]["found"]
+    found = [each["found"] for each in report["findings"] if each["check"] == "settings"]
+    assert sorted(found) == [
+        "PAIRSTREAM_PARTITIONS: Expected `int`, got `str`",
+        "PAIRSTREAM_TRIGER_PAIRS is no setting; did you mean PAIRSTREAM_TRIGGER_PAIRS?",
+        f"data-dirr in {config} is no setting; did you mean data-dir?",
+        f"run-timeout-seconds in {config}: Expected `float` > 0.0",
+    ]
+    assert all("default" in each["remedy"] for each in report["findings"]
+               if each["check"] == "settings")  # fmt: skip
+    assert (code, report["wrong"]) == (1, 5)
+    assert (states(report)["brokers"], states(report)["disk"]) == ("wrong", "ok")
+    assert str(tmp_path) in next(e["found"] for e in report["findings"] if e["check"] == "disk")
+
+
+def test_a_settings_file_that_cannot_be_read_is_found(tmp_path: Path) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text("partitions = ")
+    words = ["--config", str(config), "--bootstrap-servers", "127.0.0.1:1", "--launcher", "none"]
+    code, report = examined(None, *words)
+
+    assert (code, states(report)["settings"], states(report)["disk"]) == (1, "wrong", "ok")
 
 
 def test_lines_say_the_remedy(deployment: Deployment) -> None:
