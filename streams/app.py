@@ -189,6 +189,8 @@ class WorkerApp:
         changelog = self.names.state_changelog
         _report(number, len(records), effects)
         self.vitals.folded(effects, newest_ms=records[-1].timestamp)
+        if self.redactor is not None:
+            self.vitals.redacted(self.redactor.counts)
         return rows, [Record(changelog, key, value, number) for key, value in writes.items()]
 
     async def _garble(self, event: Batch) -> list[Record]:

@@ -61,6 +61,13 @@ def _replace(pattern: Pattern, counts: Counter[str], match: re.Match[str]) -> st
     return f"{match[0][:start]}[REDACTED:{pattern.kind}]{match[0][end:]}"
 
 
+def countable(settings: PairingSettings) -> list[str]:
+    """What may be counted under these settings, each once: kinds, and what the program changed."""
+    groups = settings.redact.split(",")
+    kinds = [pattern.kind for pattern in PATTERNS if pattern.group in groups]
+    return list(dict.fromkeys([*kinds, *([PROGRAM] if settings.redact_command else [])]))
+
+
 def open_redactor(settings: PairingSettings) -> Redactor | None:
     """None where nothing is to be redacted; a process has one for equal settings.
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter as Counts
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, Protocol, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -15,6 +15,7 @@ from schemas.rows import INVALID_ROW, DiscardReason, Pair, PairRule
 from schemas.settings import WorkerSettings
 from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, Names, Topic
 from streams.partition import RUN_SETTLED, Effects, Partition
+from streams.redaction import countable
 from streams.runs import (
     CONFLICTING_ATTEMPT,
     CONFLICTING_SCORE,
@@ -77,6 +78,12 @@ class WorkerVitals:
         self._pairs = Counter(
             "pairstream_pairs_emitted", "Pairs written, by rule.", ["kind"], registry=registry
         )
+        self._redactions = Counter(
+            "pairstream_redactions",
+            "Taken out of texts, by pattern; `by_program`: texts that the program changed.",
+            ["pattern"], registry=registry,
+        )  # fmt: skip
+        self._redacted: Counts[str] = Counts()
         self._latency = Histogram(
             "pairstream_end_to_end_latency_seconds",
             "From the oldest record of a batch, by the broker's clock, to the acknowledgement of "
@@ -94,6 +101,7 @@ class WorkerVitals:
             (self._consumed, [event_type(kind) for kind in get_args(Event)] + [UNKNOWN_TYPE]),
             (self._closed, ["paired", *get_args(DiscardReason)]),
             (self._pairs, get_args(PairRule)),
+            (self._redactions, countable(settings)),
             (self._latency, get_args(Stage)),
         ):
             for label in labels:
@@ -145,6 +153,13 @@ class WorkerVitals:
     def wrote_pairs(self, pairs: Iterable[Pair]) -> None:
         for rule, count in Counts(pair.rule for pair in pairs).items():
             self._pairs.labels(rule).inc(count)
+
+    def redacted(self, counts: Mapping[str, int]) -> None:
+        """Of a redactor, all that it has counted so far."""
+        new = Counts(counts) - self._redacted
+        for kind, count in new.items():
+            self._redactions.labels(kind).inc(count)
+        self._redacted += new
 
     def refused(self, topic: Topic, errors: Iterable[InvalidRecord]) -> None:
         for error in errors:

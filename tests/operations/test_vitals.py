@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 import urllib.error
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,8 @@ from schemas.rows import DiscardReason, PairRule, TrainingStep, TrainingStepName
 from schemas.settings import TrainerSettings, WorkerSettings
 from schemas.topics import RUN_EVENTS
 from streams.partition import Partition
+from streams.redaction import PROGRAM, redact
+from streams.redaction_patterns import PATTERNS
 from streams.vitals import STUCK_SECONDS, WorkerVitals
 from tests.commands.deployment import attempted, finished, proposed, started
 from tests.operations.exposition import get, samples
@@ -101,6 +104,22 @@ def test_every_label_that_may_come_stands_at_0_first(worker: tuple[WorkerVitals,
     assert outcomes == {"paired", *get_args(DiscardReason)}
     steps = told(TrainerVitals(TrainerSettings()))["pairstream_training_runs_total"]
     assert {key[0][1] for key in steps} == set(get_args(TrainingStepName))
+
+
+def test_what_was_taken_out_is_counted_once_by_pattern() -> None:
+    settings = WorkerSettings(redact="secrets", redact_command="cat")
+    vitals, counts = WorkerVitals(settings), Counter[str]()
+    redact("AKIA" + "B" * 16, PATTERNS, counts)
+    vitals.redacted(counts)
+    vitals.redacted(counts)
+    redact("AKIA" + "C" * 16, PATTERNS, counts)
+    vitals.redacted(counts)
+
+    found = {key[0][1]: n for key, n in told(vitals)["pairstream_redactions_total"].items()}
+    assert found["aws_access_key"] == 2
+    secrets = {pattern.kind for pattern in PATTERNS if pattern.group == "secrets"}
+    assert found.keys() == {*secrets, PROGRAM}
+    assert sum(found.values()) == 2
 
 
 def test_no_id_becomes_a_label(worker: tuple[WorkerVitals, StandIn]) -> None:
