@@ -12,7 +12,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 
 from pairstream_client.publisher import Publisher
-from pairstream_client.reporting import Message, Quietly, ReportedRun, Reports, Score, text_of
+from pairstream_client.reporting import Message, ReportedRun, Reports, Score, text_of
 
 ROLES = {"human": "user", "ai": "assistant"}
 
@@ -72,7 +72,7 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         self._left(run_id, parent_run_id)
 
     def _left(self, run_id: UUID, parent_run_id: UUID | None) -> None:
-        with Quietly(self._reports.publisher):
+        with self._reports.quietly():
             run = self._runs.pop(run_id, None)
             if run is not None and parent_run_id is None:
                 run.finish()
@@ -87,7 +87,7 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         metadata: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        with Quietly(self._reports.publisher):
+        with self._reports.quietly():
             run = self._runs.get(parent_run_id) if parent_run_id else None
             if run is not None:
                 self._runs[run_id] = run
@@ -95,7 +95,7 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
                 run.asked([_message(each) for each in messages[0]], model=model)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
-        with Quietly(self._reports.publisher):
+        with self._reports.quietly():
             run = self._runs.pop(run_id, None)
             if run is not None:
                 run.said(text_of(response.generations[0][0].message.content))
@@ -113,7 +113,7 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         inputs: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        with Quietly(self._reports.publisher):
+        with self._reports.quietly():
             argument = self._code_tools.get(serialized.get("name", ""))
             run = self._runs.get(parent_run_id) if parent_run_id else None
             if argument is not None and run is not None:
@@ -130,7 +130,7 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         self._tried(run_id, result=None, error=f"{type(error).__name__}: {error}")
 
     def _tried(self, run_id: UUID, *, result: Any, error: str | None) -> None:
-        with Quietly(self._reports.publisher):
+        with self._reports.quietly():
             run, code = self._runs.pop(run_id, None), self._codes.pop(run_id, None)
             if run is not None and code is not None:
                 run.tried(code, result=result, error=error)

@@ -12,7 +12,7 @@ from typing import Any
 from agents.tracing import Span, Trace, TracingProcessor
 
 from pairstream_client.publisher import Publisher
-from pairstream_client.reporting import Message, Quietly, ReportedRun, Reports, Score, text_of
+from pairstream_client.reporting import Message, ReportedRun, Reports, Score, text_of
 
 
 class Reporter(TracingProcessor):  # type: ignore[misc] # the framework is not installed here
@@ -47,7 +47,7 @@ class Reporter(TracingProcessor):  # type: ignore[misc] # the framework is not i
         self._runs[trace.trace_id] = self._reports.run()
 
     def on_trace_end(self, trace: Trace) -> None:
-        with Quietly(self._reports.publisher):
+        with self._reports.quietly():
             self._agents.pop(trace.trace_id, None)
             self._runs.pop(trace.trace_id).finish()
 
@@ -56,7 +56,7 @@ class Reporter(TracingProcessor):  # type: ignore[misc] # the framework is not i
             self._agents.setdefault(span.trace_id, span.span_data.name)
 
     def on_span_end(self, span: Span[Any]) -> None:
-        with Quietly(self._reports.publisher):
+        with self._reports.quietly():
             run, data = self._runs.get(span.trace_id), span.span_data
             if run is None:
                 return

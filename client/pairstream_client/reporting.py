@@ -22,10 +22,10 @@ DID_NOT_COMPILE = ("SyntaxError", "IndentationError", "TabError")
 
 
 class Quietly:
-    """Whatever goes wrong inside ends here, counted and said; the agent goes on."""
+    """Whatever goes wrong inside ends here, and the agent goes on; `tell` gets what it was."""
 
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
 
     def __enter__(self) -> None:
         return None
@@ -38,7 +38,7 @@ class Quietly:
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        self._publisher.drop(f"an adapter met an unexpected {type(error).__name__}")
+        self._tell(type(error).__name__)
         return True
 
 
@@ -66,6 +66,11 @@ class Reports:
         self.task_id = task_id
         self.policy_id = policy_id
         self.publisher = process_publisher() if publisher is None else publisher
+
+    def quietly(self) -> Quietly:
+        """Around all that an adapter does with its framework's things."""
+        drop = self.publisher.drop
+        return Quietly(lambda what: drop(f"an adapter met an unexpected {what}"))
 
     def run(self) -> "ReportedRun":
         return ReportedRun(self)
@@ -116,39 +121,17 @@ class ReportedRun:
             compiled = not any(name in error for name in DID_NOT_COMPILE)
             strategy.attempt(code, compiled=compiled, ran=False, error=error)
             return
-        score = _Scored()
-        with score:
-            score.value = self._reports.score(code, result)
-        fault = None if score.error is None else "infrastructure"
-        strategy.attempt(
-            code, compiled=True, ran=True, score=score.value, error=score.error, fault=fault
-        )
+        score, raised = 0.0, list[str]()
+        with Quietly(raised.append):
+            score = self._reports.score(code, result)
+        if raised:
+            error = f"the score function raised {raised[0]}"
+        fault = "infrastructure" if raised else None
+        strategy.attempt(code, compiled=True, ran=True, score=score, error=error, fault=fault)
 
     def finish(self) -> None:
         if self._recorder is not None:
             self._recorder.finish()
-
-
-class _Scored:
-    """The score, or why there is none; what a user's function raises does not reach the agent."""
-
-    def __init__(self) -> None:
-        self.value = 0.0
-        self.error: str | None = None
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self.error = f"the score function raised {type(error).__name__}"
-        return True
 
 
 def _split(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from pairstream_client.publisher import Publisher
-from pairstream_client.reporting import Message, Quietly, ReportedRun, Reports, Score, text_of
+from pairstream_client.reporting import Message, ReportedRun, Reports, Score, text_of
 
 # Where the code begins in what the model wrote.
 CODE = re.compile(r"<code>|```")
@@ -43,7 +43,7 @@ class Reporter:
         self._run: ReportedRun | None = None
 
     def __call__(self, step: Any, agent: Any) -> None:
-        with Quietly(self._reports.publisher):
+        with self._reports.quietly():
             if self._run is None or step.step_number == 1:
                 self._run = self._reports.run()
             self._take_in(self._run, step, agent)

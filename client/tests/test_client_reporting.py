@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from client_support import KeepingPublisher
 
-from pairstream_client.reporting import Quietly, ReportedRun, Reports, text_of
+from pairstream_client.reporting import ReportedRun, Reports, text_of
 from pairstream_client.smolagents import Reporter
 from schemas.events import CodeAttempted, RunFinished, RunStarted, StrategyProposed
 
@@ -99,7 +99,7 @@ def test_code_before_any_words_is_dropped_and_counted(
 
 
 def test_what_an_adapter_does_not_expect_never_reaches_the_agent(keeping: KeepingPublisher) -> None:
-    with Quietly(keeping):
+    with Reports(length, publisher=keeping).quietly():
         raise KeyError("a field of the framework's that is gone")
 
     assert keeping.stats.dropped == 1
