@@ -86,7 +86,7 @@ def _converted(
 def _secret_file(name: str, source: Mapping[str, tuple[object, str]]) -> tuple[object, str] | None:
     """The secret in the file that `NAME_file` names. Its end of line is none of it."""
     path, as_written = source.get(name + SECRET_FILE_SUFFIX, (None, ""))
-    if path is None or name + SECRET_FILE_SUFFIX in known_settings():
+    if path is None:
         return None
     if name in source:
         raise InvalidSettings(f"{source[name][1]} and {as_written} are both set: keep one")
@@ -167,13 +167,15 @@ def _misspelt(name: str, where: str, as_written: str, joiner: str) -> InvalidSet
 
 
 def settings_options(*classes: type[msgspec.Struct]) -> Callable[[Any], Any]:
-    """Flags for every setting of the classes, and `--config`; secrets have none."""
+    """Flags for every setting of the classes, and `--config`; of secrets, for the files that they
+    are in alone.
+    """
 
     def decorate(command: Any) -> Any:
         fields = {field.name: field for cls in classes for field in msgspec.structs.fields(cls)}
         for field in reversed(list(fields.values())):
-            if field.name not in SECRETS:
-                command = _option(field)(command)
+            option = _file_option if field.name in SECRETS else _option
+            command = option(field)(command)
         return click.option(
             "--config",
             "config_file",
@@ -182,6 +184,14 @@ def settings_options(*classes: type[msgspec.Struct]) -> Callable[[Any], Any]:
         )(command)
 
     return decorate
+
+
+def _file_option(field: msgspec.structs.FieldInfo) -> Callable[[Any], Any]:
+    name = field.name + SECRET_FILE_SUFFIX
+    secret = field.name.replace("_", "-")
+    help_text = f"A file with what the setting {secret} is, which has no flag."
+    return click.option("--" + name.replace("_", "-"), name, default=None, help=help_text,
+                        metavar="FILE")  # fmt: skip
 
 
 def _option(field: msgspec.structs.FieldInfo) -> Callable[[Any], Any]:

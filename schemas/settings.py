@@ -166,11 +166,9 @@ class GarblingSettings(PairingSettings, frozen=True, kw_only=True):
         str | None,
         Meta(description="An endpoint that answers as OpenAI's: http://127.0.0.1:8000/v1."),
     ] = None
-    garbler_api_key_file: Annotated[
-        str | None, Meta(description="A file with the endpoint's key.")
-    ] = None
     garbler_api_key: Annotated[
-        str | None, Meta(description="The key itself; by the environment or a file, never a flag.")
+        str | None,
+        Meta(description="The endpoint's key; by the environment or a file, never a flag."),
     ] = None
     garbler_temperature: Annotated[
         float,
@@ -479,7 +477,6 @@ class UiSettings(DataSettings, frozen=True, kw_only=True):
             "environment or a file, never a flag."
         ),
     ] = None
-    ui_token_file: Annotated[str | None, Meta(description="A file with the site's token.")] = None
 
 
 SETTINGS_CLASSES: tuple[type[Struct], ...] = (

@@ -71,19 +71,7 @@ def _require(package: str, extra: str, what: str) -> None:
 
 
 def _key(settings: GarblingSettings) -> str | None:
-    key, file = settings.garbler_api_key, settings.garbler_api_key_file
-    if file is not None:
-        if key is not None:
-            raise InvalidSettings(
-                "PAIRSTREAM_GARBLER_API_KEY and PAIRSTREAM_GARBLER_API_KEY_FILE are both set: keep "
-                "one"
-            )
-        try:
-            key = Path(file).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidSettings(
-                f"PAIRSTREAM_GARBLER_API_KEY_FILE: {file} cannot be read ({type(error).__name__})"
-            ) from None
+    key = settings.garbler_api_key
     if key is not None and not (key.isascii() and key.isprintable() and key and " " not in key):
         raise InvalidSettings(
             "the endpoint's key must be one word of printable ASCII: check "

@@ -51,13 +51,13 @@ def command(config_file: Path | None, names: tuple[str, ...], rebuild: bool, **f
         )
 
     from pairstream.logs import set_up_logs
-    from pairstream.ui.access import read_token
+    from pairstream.ui.access import check_token
     from pairstream.ui.serving import serve
     from pairstream.ui.site import SiteSettings
 
-    token = read_token(settings.ui_host, settings.ui_token, settings.ui_token_file)
+    check_token(settings.ui_host, settings.ui_token)
     set_up_logs()
     shown = SiteSettings(
         load(TrainerSettings, config_file, flags), load(WorkerSettings, config_file, flags)
     )
-    serve(settings, shown, token=token, names=names, rebuild=rebuild, say=click.echo)
+    serve(settings, shown, token=settings.ui_token, names=names, rebuild=rebuild, say=click.echo)

@@ -5,7 +5,6 @@ import binascii
 import hmac
 import ipaddress
 from collections.abc import Collection
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from schemas.errors import InvalidSettings
@@ -34,18 +33,8 @@ def is_loopback(host: str) -> bool:
     return address.is_loopback if address is not None else host == "localhost"
 
 
-def read_token(host: str, token: str | None, token_file: str | None) -> str | None:
-    """What callers must know; None where they need not.
-
-    Raises: InvalidSettings where there is none and must be one, or it could be guessed.
-    """
-    if token is not None and token_file is not None:
-        raise InvalidSettings("PAIRSTREAM_UI_TOKEN and PAIRSTREAM_UI_TOKEN_FILE are both set: one")
-    if token_file is not None:
-        try:
-            token = Path(token_file).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidSettings(f"PAIRSTREAM_UI_TOKEN_FILE: {token_file}: {error}") from error
+def check_token(host: str, token: str | None) -> None:
+    """Raises: InvalidSettings where there is none and must be one, or it could be guessed."""
     if token is None and not is_loopback(host):
         raise InvalidSettings(
             f"--host {host} can be reached from elsewhere: set PAIRSTREAM_UI_TOKEN or "
@@ -56,7 +45,6 @@ def read_token(host: str, token: str | None, token_file: str | None) -> str | No
             f"the token of the site has fewer than {LEAST_TOKEN_CHARACTERS} characters: take "
             "what `openssl rand -hex 16` gives"
         )
-    return token
 
 
 def knows_token(authorization: str | None, token: str) -> bool:

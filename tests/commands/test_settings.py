@@ -251,29 +251,25 @@ def test_secrets_come_from_file_or_environment(
     assert (settings.sasl_password, settings.ssl_key_password) == ("one", "two")
 
 
-# Two have settings of their own that name the file.
-SECRET_VARIABLES = sorted(
-    f"PAIRSTREAM_{name.upper()}" for name in SECRETS - {"garbler_api_key", "ui_token"}
-)
-
-
-@pytest.mark.parametrize("variable", SECRET_VARIABLES)
-def test_a_secret_may_be_in_a_file_that_a_variable_or_a_setting_names(
+@pytest.mark.parametrize("variable", sorted(f"PAIRSTREAM_{name.upper()}" for name in SECRETS))
+def test_a_secret_may_be_in_a_file_that_a_variable_a_setting_or_a_flag_names(
     write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
     name = variable.removeprefix("PAIRSTREAM_").lower()
-    secret = tmp_path / "secret"
+    cls = next(each for each in SETTINGS_CLASSES if name in each.__struct_fields__)
+    secret, other = tmp_path / "secret", tmp_path / "other"
     secret.write_text("one two\n")
+    other.write_text("four\n")
     by_setting = write(f'{name.replace("_", "-")}-file = "{secret}"')
 
-    assert getattr(load(WorkerSettings, by_setting, {}), name) == "one two"
+    assert getattr(load(cls, by_setting, {}), name) == "one two"
     monkeypatch.setenv(f"{variable}_FILE", str(secret))
-    assert getattr(load(WorkerSettings, write(f'{name.replace("_", "-")} = "x"'), {}), name) == (
-        "one two"
-    )
+    by_itself = write(f'{name.replace("_", "-")} = "x"')
+    assert getattr(load(cls, by_itself, {}), name) == "one two"
+    assert getattr(load(cls, by_itself, {f"{name}_file": str(other)}), name) == "four"
     monkeypatch.setenv(variable, "three")
     with pytest.raises(InvalidSettings, match=f"{variable}_FILE are both set"):
-        load(WorkerSettings, None, {})
+        load(cls, None, {})
 
 
 @pytest.mark.parametrize("content", [None, b"\xff"])
@@ -299,14 +295,18 @@ def test_text_of_settings_shows_no_secret(cls: type[KafkaSettings]) -> None:
 
 
 @pytest.mark.parametrize("cls", [TopicSettings, WorkerSettings, TrainerSettings])
-def test_every_setting_but_the_secrets_has_a_flag(cls: type[msgspec.Struct]) -> None:
+def test_every_setting_has_a_flag_of_secrets_for_their_files_alone(
+    cls: type[msgspec.Struct],
+) -> None:
     @click.command()
     @settings_options(cls)
     def command(**_: Any) -> None: ...
 
     flags = {parameter.name for parameter in command.params}
 
-    assert flags == {*cls.__struct_fields__, "config_file"} - SECRETS
+    secrets = SECRETS.intersection(cls.__struct_fields__)
+    files = {f"{secret}_file" for secret in secrets}
+    assert flags == {*cls.__struct_fields__, "config_file", *files} - secrets
 
 
 def test_flags_of_the_command_line_become_settings() -> None:

@@ -151,19 +151,6 @@ URL = "http://127.0.0.1:1/v1"
         ({"garbler_model": "m", "garbler_url": URL, "garbler_api_key": "s3cret\n"}, "one word"),
         ({"garbler_model": "m", "garbler_url": URL, "garbler_api_key": "s3crét"}, "one word"),
         ({"garbler_model": "m", "garbler_url": URL, "garbler_api_key": ""}, "one word"),
-        (
-            {"garbler_model": "m", "garbler_url": URL, "garbler_api_key_file": "no/file"},
-            "no/file cannot be read (FileNotFoundError)",
-        ),
-        (
-            {
-                "garbler_model": "m",
-                "garbler_url": URL,
-                "garbler_api_key": "s3cret",
-                "garbler_api_key_file": "no/file",
-            },
-            "both set",
-        ),
     ],
 )
 def test_settings_that_lead_to_no_model_say_what_to_do(settings: dict[str, str], says: str) -> None:
