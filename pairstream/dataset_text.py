@@ -1,6 +1,7 @@
 """Datasets and their differences as text for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,15 +10,15 @@ from pairstream.dataset_diff import DatasetDiff, RuleDifference
 from pairstream.dataset_facts import DatasetDetails, DatasetEntry
 from pairstream.forgotten_text import marked_line
 from pairstream.overview_text import training_line
-from pairstream.terminal import aligned, counted, printable, shown_time
+from pairstream.terminal import aligned, counted, labelled, printable, shown_time
 from pairstream.token_counts import TokenCounts
 from trainer.composition import Composition, Quantiles, Shares
 from trainer.datasets import DatasetManifest
 
-LABEL_WIDTH = 17
-
 HEAD = ("dataset", "cut", "pairs", "runs", "held out", "garbled", "parent", "trainings")
 NUMBERS = {HEAD.index(name) for name in ("pairs", "runs", "held out", "garbled")}
+
+_labelled = partial(labelled, width=17)
 
 
 def list_lines(entries: Sequence[DatasetEntry]) -> Iterator[str]:
@@ -63,10 +64,6 @@ def details_lines(details: DatasetDetails, tokens: TokenCounts | None) -> Iterat
         yield _labelled("forgotten runs", f"{len(details.forgotten)}, which stand in it still")
     for run in details.forgotten:
         yield f"  {marked_line(run)}"
-
-
-def _labelled(label: str, text: str) -> str:
-    return f"{label:<{LABEL_WIDTH}} {text}".rstrip()
 
 
 def _counts(counts: Mapping[Any, object]) -> str:

@@ -4,26 +4,25 @@ from collections.abc import Iterator, Mapping
 
 from pairstream.lineage import DatasetLineage, Lineage, ModelOfRun
 from pairstream.pairs_facts import PairsFacts
-from pairstream.terminal import counted, printable, shortened, shown_time
+from pairstream.terminal import counted, labelled, printable, shortened, shown_time
 
-LABEL_WIDTH = 14
 ID_WIDTH = 80
 SHOWN = 10
 
 
 def lineage_lines(lineage: Lineage, *, full: bool) -> Iterator[str]:
     name = lineage.training_id + (" (latest)" if lineage.is_latest else "")
-    yield _labelled("model", f"{name}: {lineage.ended}")
+    yield labelled("model", f"{name}: {lineage.ended}")
     times = f"{shown_time(lineage.started_at)} to {shown_time(lineage.finished_at)}"
-    yield _labelled("trained", f"{times}, device {lineage.device}, seed {lineage.seed}")
-    yield _labelled("base", lineage.base_model)
+    yield labelled("trained", f"{times}, device {lineage.device}, seed {lineage.seed}")
+    yield labelled("base", lineage.base_model)
     if not lineage.rounds:
-        yield _labelled("earlier rounds", "none: it began with a fresh adapter")
+        yield labelled("earlier rounds", "none: it began with a fresh adapter")
     for earlier in lineage.rounds:
         dataset = earlier.dataset or "a training that is not here any more"
-        yield _labelled("earlier round", f"{earlier.training_id} ({earlier.how}), on {dataset}")
+        yield labelled("earlier round", f"{earlier.training_id} ({earlier.how}), on {dataset}")
     yield from _made_lines(lineage)
-    yield _labelled("dataset", lineage.dataset)
+    yield labelled("dataset", lineage.dataset)
     yield from (f"  {digest}  {file}" for file, digest in lineage.dataset_sha256.items())
     if lineage.lies_here is None:
         yield "  it lies elsewhere: its pairs and runs are not known here"
@@ -32,12 +31,12 @@ def lineage_lines(lineage: Lineage, *, full: bool) -> Iterator[str]:
 
 
 def _made_lines(lineage: Lineage) -> Iterator[str]:
-    yield _labelled("launcher", lineage.launcher)
-    yield _labelled("image", f"{lineage.image} ({lineage.image_tag})")
-    yield _labelled("pairstream", lineage.made_by.told if lineage.made_by else "not told")
+    yield labelled("launcher", lineage.launcher)
+    yield labelled("image", f"{lineage.image} ({lineage.image_tag})")
+    yield labelled("pairstream", lineage.made_by.told if lineage.made_by else "not told")
     versions = ", ".join(f"{name} {number}" for name, number in (lineage.versions or {}).items())
-    yield _labelled("versions", versions or "not told")
-    yield _labelled("arguments", " ".join(lineage.arguments) or "none")
+    yield labelled("versions", versions or "not told")
+    yield labelled("arguments", " ".join(lineage.arguments) or "none")
 
 
 def _dataset_lines(dataset: DatasetLineage, *, full: bool) -> Iterator[str]:
@@ -76,7 +75,3 @@ def models_of_run_lines(models: list[ModelOfRun]) -> Iterator[str]:
         else:
             how = f"trained on {counted(model.pairs or 0, 'pair')} of it, in {model.dataset}"
         yield f"  {model.training_id}{latest}  {how}"
-
-
-def _labelled(label: str, text: str) -> str:
-    return f"{label:<{LABEL_WIDTH}} {printable(text)}"

@@ -7,11 +7,18 @@ import msgspec
 
 from pairstream.forgotten_text import marked_line
 from pairstream.models import Comparison, Model, ModelFacts, Shelf
-from pairstream.terminal import aligned, counted, printable, shortened, shown_time
+from pairstream.terminal import (
+    LABEL_WIDTH,
+    aligned,
+    counted,
+    labelled,
+    printable,
+    shortened,
+    shown_time,
+)
 from trainer.latest import Change
 from trainer.verdict import Check, Verdict
 
-LABEL_WIDTH = 14
 WHY_WIDTH = 120
 
 # Of a model's figures, those that stand in the list.
@@ -71,13 +78,13 @@ def verdict_word(verdict: Verdict | None) -> str:
 
 def model_lines(model: Model) -> Iterator[str]:
     manifest = model.manifest
-    yield _labelled("model", manifest.training_id + (" (latest)" if model.is_latest else ""))
-    yield _labelled("dataset", _dataset(model))
-    yield _labelled("archive", model.archive or "not published yet")
+    yield labelled("model", manifest.training_id + (" (latest)" if model.is_latest else ""))
+    yield labelled("dataset", _dataset(model))
+    yield labelled("archive", model.archive or "not published yet")
     for name, value in msgspec.to_builtins(manifest).items():
         if name not in _TOLD_APART and value is not None:
             yield from _value_lines(name, value)
-    yield _labelled("arguments", " ".join(manifest.arguments) or "none")
+    yield labelled("arguments", " ".join(manifest.arguments) or "none")
     yield from _gate_lines(manifest.gate)
     yield "figures"
     rest = {name: value for name, value in (manifest.figures or {}).items() if name != "gate"}
@@ -101,7 +108,7 @@ def _dataset(model: Model) -> str:
 
 
 def _gate_lines(verdict: Verdict | None) -> Iterator[str]:
-    yield _labelled("gate", verdict_word(verdict))
+    yield labelled("gate", verdict_word(verdict))
     if verdict is None:
         return
     if verdict.note:
@@ -137,10 +144,6 @@ def _section(
         return
     rows = [[each, *map(_shown, pair)] for each, pair in values.items()]
     yield from aligned([[name, *models], *rows])
-
-
-def _labelled(label: str, text: str) -> str:
-    return f"{label:<{LABEL_WIDTH}} {printable(text)}"
 
 
 def _value_lines(name: str, value: Any, indent: str = "") -> Iterator[str]:

@@ -6,12 +6,11 @@ from typing import Any
 from pairstream.cluster_facts import ClusterFacts, Sample, TopicFacts, TrainerFacts
 from pairstream.data_facts import DataFacts
 from pairstream.overview import Overview
-from pairstream.terminal import counted, printable, shortened, shown_time
+from pairstream.terminal import counted, labelled, printable, shortened, shown_time
 from pairstream.training_facts import TrainingFacts
 from schemas.topics import DEAD_LETTER_SUFFIX
 
 NEWEST_SHOWN = 5
-LABEL_WIDTH = 14
 DETAIL_WIDTH = 100
 
 # Of the training script's figures, those that say how a training went.
@@ -20,16 +19,12 @@ LOSS, EVALUATION = "loss", ("eval_loss", "eval_rewards/accuracies", "eval_reward
 
 def overview_lines(overview: Overview) -> Iterator[str]:
     if overview.cluster is None:
-        yield _labelled("cluster", "no broker answers")
+        yield labelled("cluster", "no broker answers")
     else:
         yield from _cluster_lines(overview.cluster)
     yield from _data_lines(overview)
     yield from _training_lines(overview.trainings)
-    yield _labelled("models/latest", overview.data_dir.latest or "none yet")
-
-
-def _labelled(label: str, text: str) -> str:
-    return f"{label:<{LABEL_WIDTH}} {text}"
+    yield labelled("models/latest", overview.data_dir.latest or "none yet")
 
 
 def _cluster_lines(cluster: ClusterFacts) -> Iterator[str]:
@@ -39,11 +34,11 @@ def _cluster_lines(cluster: ClusterFacts) -> Iterator[str]:
     behind = ", ".join(f"{records} {name}" for name, records in cluster.worker.lag.items())
     members = cluster.worker.members
     told = "not told" if members is None else str(members)
-    yield _labelled("workers", f"{told}; not committed: {behind or 'nothing'}")
-    yield _labelled("open runs", _open_runs(cluster.open_runs))
-    yield _labelled("settled runs", _sample(cluster.outcomes))
-    yield _labelled("pairs", _sample(cluster.pairs))
-    yield _labelled("trainer", _trainer(cluster.trainer))
+    yield labelled("workers", f"{told}; not committed: {behind or 'nothing'}")
+    yield labelled("open runs", _open_runs(cluster.open_runs))
+    yield labelled("settled runs", _sample(cluster.outcomes))
+    yield labelled("pairs", _sample(cluster.pairs))
+    yield labelled("trainer", _trainer(cluster.trainer))
 
 
 def _topic_line(topic: TopicFacts, width: int) -> str:
@@ -87,9 +82,9 @@ def _trainer(trainer: TrainerFacts) -> str:
 def _data_lines(overview: Overview) -> Iterator[str]:
     data, threshold = overview.data_dir, overview.next_dataset
     if not data.exists:
-        yield _labelled("data directory", f"{data.path} is not there: no trainer has run on it")
+        yield labelled("data directory", f"{data.path} is not there: no trainer has run on it")
         return
-    yield _labelled(
+    yield labelled(
         "next dataset",
         f"{threshold.new_pairs} of {threshold.trigger_pairs} new pairs, "
         f"{threshold.missing_pairs} to go{_split(data.new_rules)}",
@@ -106,7 +101,7 @@ def _data_lines(overview: Overview) -> Iterator[str]:
 
 def _dataset_lines(data: DataFacts) -> Iterator[str]:
     total = sum(dataset.pairs for dataset in data.datasets)
-    yield _labelled("datasets", f"{len(data.datasets)} with {counted(total, 'pair')}")
+    yield labelled("datasets", f"{len(data.datasets)} with {counted(total, 'pair')}")
     for dataset in data.datasets[-NEWEST_SHOWN:]:
         yield (
             f"  {dataset.name}  {shown_time(dataset.created_at)}  {counted(dataset.pairs, 'pair')} "
@@ -115,7 +110,7 @@ def _dataset_lines(data: DataFacts) -> Iterator[str]:
 
 
 def _training_lines(trainings: list[TrainingFacts]) -> Iterator[str]:
-    yield _labelled("trainings", str(len(trainings)))
+    yield labelled("trainings", str(len(trainings)))
     yield from ("  " + training_line(training) for training in trainings[-NEWEST_SHOWN:])
 
 

@@ -10,6 +10,8 @@ import msgspec
 
 from schemas.printable import printable as printable
 
+LABEL_WIDTH = 14
+
 
 def printable_lines(text: str, *, indent: str) -> str:
     """A text of many lines, each made printable."""
@@ -38,6 +40,11 @@ def shown_time(time: datetime) -> str:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """`1 pair`, `2 pairs`; the plural where it is not made by an s."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def labelled(label: str, text: str, *, width: int = LABEL_WIDTH) -> str:
+    """A line of a screen whose texts begin in one column."""
+    return f"{label:<{width}} {printable(text)}".rstrip()
 
 
 def wants_colours() -> bool:

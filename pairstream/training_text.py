@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from pairstream.terminal import aligned, printable, shortened, shown_time
+from pairstream.terminal import aligned, labelled, printable, shortened, shown_time
 from pairstream.training_facts import TrainingFacts, TrainingStory
 from trainer.policies import shown_span
 
-LABEL_WIDTH = 14
 DETAIL_WIDTH = 100
 
 # Of a manifest, what the screen shows elsewhere or not at all.
@@ -69,24 +68,24 @@ def shown_age(seconds: float) -> str:
 
 def story_lines(story: TrainingStory, now: datetime) -> Iterator[str]:
     facts = story.facts
-    yield _labelled("training", facts.training_id)
-    yield _labelled("state", facts.state + (f", {_note(facts)}" if _note(facts) else ""))
-    yield _labelled("dataset", facts.dataset or "lies elsewhere")
-    yield _labelled("model", facts.archive or "none")
+    yield labelled("training", facts.training_id)
+    yield labelled("state", facts.state + (f", {_note(facts)}" if _note(facts) else ""))
+    yield labelled("dataset", facts.dataset or "lies elsewhere")
+    yield labelled("model", facts.archive or "none")
     if facts.gate is not None:
-        yield _labelled("gate", f"{facts.gate.word} ({facts.gate.told})")
+        yield labelled("gate", f"{facts.gate.word} ({facts.gate.told})")
     if facts.exit_code is not None:
-        yield _labelled("exit code", str(facts.exit_code))
+        yield labelled("exit code", str(facts.exit_code))
     if facts.detail and facts.state == "failed":
-        yield _labelled("why", facts.detail)
+        yield labelled("why", facts.detail)
     if facts.waits is not None:
-        yield _labelled("waits since", shown_time(facts.waits.since))
+        yield labelled("waits since", shown_time(facts.waits.since))
     seconds = facts.seconds(now)
     if seconds is not None:
-        yield _labelled("took", shown_span(timedelta(seconds=max(0.0, seconds))))
+        yield labelled("took", shown_span(timedelta(seconds=max(0.0, seconds))))
     if facts.interruptions:
-        yield _labelled("interruptions", str(facts.interruptions))
-    yield _labelled("folder", story.folder)
+        yield labelled("interruptions", str(facts.interruptions))
+    yield labelled("folder", story.folder)
     yield from _manifest_lines(story)
     yield "steps" if story.steps else "steps: its folder has none"
     yield from (f"  {line}" for line in _step_lines(story))
@@ -97,8 +96,8 @@ def _manifest_lines(story: TrainingStory) -> Iterator[str]:
         return
     for name, value in msgspec.to_builtins(story.manifest).items():
         if name not in _TOLD_APART and isinstance(value, str):
-            yield _labelled(name, value)
-    yield _labelled("arguments", " ".join(story.manifest.arguments) or "none")
+            yield labelled(name, value)
+    yield labelled("arguments", " ".join(story.manifest.arguments) or "none")
 
 
 def _step_lines(story: TrainingStory) -> Iterator[str]:
@@ -109,7 +108,3 @@ def _step_lines(story: TrainingStory) -> Iterator[str]:
     ]  # fmt: skip
     if rows:
         yield from aligned(rows)
-
-
-def _labelled(label: str, text: str) -> str:
-    return f"{label:<{LABEL_WIDTH}} {printable(text)}"
