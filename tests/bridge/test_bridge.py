@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from pairstream.bridge.inbox import NotKept
 from pairstream.bridge.intake import listening
@@ -27,6 +26,7 @@ from tests.apache_kafka import ApacheKafka
 from tests.commands.deployment import Deployment, parsed_pairs
 from tests.conftest import Pairstream
 from tests.formats.reading import RECORDED
+from tests.waiting import wait_for
 
 JSON = {"Content-Type": "application/json"}
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
@@ -75,13 +75,11 @@ def url_in(line: str) -> str:
 
 
 def await_events(deployment: Deployment, count: int) -> list[dict[str, object]]:
-    deadline = time.monotonic() + SECONDS
-    while True:
+    def come() -> list[Message] | None:
         found = deployment.records(deployment.names.topic(RUN_EVENTS))
-        if len(found) >= count:
-            return [json.loads(message.value()) for message in found]
-        assert time.monotonic() < deadline, f"{len(found)} of {count} events came"
-        time.sleep(0.05)
+        return found if len(found) >= count else None
+
+    return [json.loads(message.value()) for message in wait_for(come)]
 
 
 def test_spans_sent_in_pieces_become_a_run_and_its_pair(deployment: Deployment) -> None:
@@ -187,13 +185,12 @@ def await_position(deployment: Deployment, topic: str, offset: int) -> None:
     """What is committed is what a bridge reads on from."""
     group = f"{deployment.names.prefix}{GROUP}"
     consumer = Consumer(clients.reader(deployment.settings, group=group))
-    deadline = time.monotonic() + SECONDS
-    while True:
+
+    def position() -> int:
         [found] = consumer.committed([TopicPartition(topic, 0)], timeout=10)
-        if found.offset == offset:
-            break
-        assert time.monotonic() < deadline, f"the position is {found.offset}"
-        time.sleep(0.05)
+        return int(found.offset)
+
+    wait_for(lambda: position() == offset, told=lambda: f"the position is {position()}")
     consumer.close()
 
 

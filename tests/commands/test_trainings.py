@@ -22,7 +22,7 @@ from tests.trainer.bench import Bench
 from tests.trainer.lives import whole_life
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import publish, stand_in_context
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer import process_launcher, training
 from trainer.cancelling import is_cancelled
 from trainer.layout import DataDir

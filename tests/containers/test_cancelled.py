@@ -10,7 +10,7 @@ from tests.containers.desk import FIRST, SECOND, Desk, start_trainer
 from tests.containers.relay import Cut
 from tests.containers.test_engine_gone import GONE, let_go, postponed
 from tests.trainer.driven import assert_lawful
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer.cancelling import WISH, wish_to_cancel
 
 pytestmark = pytest.mark.docker

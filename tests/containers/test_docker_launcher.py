@@ -1,7 +1,6 @@
 """Containers of trainings: one for each, walled in, followed, limited, removed."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,11 @@ from docker import DockerClient
 from tests.containers.conftest import MakePlan
 from tests.containers.small_image import small_context
 from tests.trainer.launcher_promises import (
-    WAIT_SECONDS,
     followed,
     nothing_to_say,
     prepared_and_started,
 )
+from tests.waiting import wait_for
 from trainer.docker_launcher import DockerLauncher, container_name, container_spec
 from trainer.image import IMAGE_LABEL, SCRIPT, BuildContext
 from trainer.launcher import Ended, EngineUnavailable, Plan
@@ -162,10 +161,7 @@ def test_a_training_is_asked_to_end_and_a_removed_container_counts_as_killed(
     plan = make_plan("--until", "/output/never")
     launcher = DockerLauncher()
     prepared_and_started(launcher, plan)
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (plan.folder / "starts").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for((plan.folder / "starts").exists)
 
     launcher.stop(plan)
     stopped = launcher.poll(plan)

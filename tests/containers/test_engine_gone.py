@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from tests.containers.desk import FIRST, SECOND, Desk
 from tests.containers.relay import Cut
 from tests.containers.small_image import small_context
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer import training
 from trainer.image import SCRIPT, BuildContext
 from trainer.layout import DataDir

@@ -9,7 +9,7 @@ import pytest
 
 from tests.containers.desk import FIRST, Desk, start_trainer
 from tests.crash_points import crash_points
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer import archive, card, latest, publishing, starting, training
 
 pytestmark = pytest.mark.docker

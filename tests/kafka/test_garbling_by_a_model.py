@@ -9,11 +9,12 @@ import orjson
 import pytest
 
 from schemas.rows import Pair, encode, parse_garble_request, parse_pair
-from schemas.topics import GARBLE_REQUESTS, PAIRS, RUN_OUTCOMES
+from schemas.topics import GARBLE_REQUESTS, PAIRS
 from streams.garbling import corrupt, garbled_pair
 from streams.high_temperature import distance
 from tests.conftest import Pairstream
-from tests.kafka.services import TAKEN_OVER, Deployment, Record, Service, records
+from tests.kafka.services import TAKEN_OVER, Deployment, Record, records
+from tests.kafka.test_worker import await_settled
 from tests.streams.histories import attempted, finished, ok, proposed, started
 from tests.streams.misbehaving import (
     Behaviour,
@@ -27,7 +28,7 @@ from tests.streams.misbehaving import (
     serving,
     stops_half_way,
 )
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.kafka
 
@@ -65,13 +66,6 @@ def by_endpoint(desk: Desk, **settings: str) -> dict[str, str]:
         **ON_A_BUSY_MACHINE,
         **settings,
     }
-
-
-def await_settled(deployment: Deployment, worker: Service, count: int) -> None:
-    def settled() -> int:
-        return len({row["run_id"] for row in deployment.rows(RUN_OUTCOMES)})
-
-    worker.wait_until(lambda: settled() == count, f"{count} outcomes")
 
 
 def pairs(deployment: Deployment) -> dict[str, Pair]:

@@ -2,7 +2,6 @@
 
 import shlex
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,11 +30,11 @@ from tests.conftest import Pairstream
 from tests.kafka.services import Deployment
 from tests.kafka.test_worker import await_settled, runs
 from tests.secure_kafka import ADMIN, KEY_PASSWORD, USERS, SecureKafka, password_of
+from tests.waiting import wait_for
 from trainer.datasets import dataset_lines
 
 pytestmark = pytest.mark.kafka
 
-SECONDS = 30.0
 CLOSE_SECONDS = 60.0
 ADDRESS = "somebody@example.org"
 PROMPTS = {
@@ -74,7 +73,7 @@ def deployment(kafka: SecureKafka, prefix: str, tmp_path: Path) -> Deployment:
         # A broker takes them over a moment after it has answered.
         settings = settings_of(made, kafka.by_password(role))
         theirs = Cluster(settings)
-        _await(lambda: complaint(theirs, settings, role) == "")  # noqa: B023 - at once
+        wait_for(lambda: complaint(theirs, settings, role) == "")  # noqa: B023 - at once
     return made
 
 
@@ -284,13 +283,6 @@ def _forbid(deployment: Deployment, rule: Rule) -> None:
     assert len(gone.result()) == 1
 
 
-def _await(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("role", ["worker", "trainer"])
 def test_without_any_of_its_acls_a_process_says_which_one_is_missing(
     deployment: Deployment, kafka: SecureKafka, role: Role
@@ -305,10 +297,10 @@ def test_without_any_of_its_acls_a_process_says_which_one_is_missing(
 
     for rule in needed:
         _forbid(deployment, rule)
-        _await(lambda: told() != "")
+        wait_for(lambda: told() != "")
         assert f": {rule.operation} on {rule.resource} {rule.name}; " in told()
         apply_rules(Cluster(deployment.settings), [rule])
-        _await(lambda: told() == "")
+        wait_for(lambda: told() == "")
 
 
 @pytest.mark.parametrize("role", ["worker", "trainer"])
@@ -317,7 +309,7 @@ def test_a_process_without_an_acl_ends_at_once(
 ) -> None:
     settings = settings_of(deployment, kafka.by_password(role))
     _forbid(deployment, rules(role, f"User:{role}", deployment.names)[0])
-    _await(lambda: complaint(Cluster(settings), settings, role) != "")
+    wait_for(lambda: complaint(Cluster(settings), settings, role) != "")
 
     end = pairstream(
         role, env={**deployment.environment, **kafka.by_password(role),
@@ -338,7 +330,7 @@ def test_an_agent_without_its_acl_is_told(
     [rule] = rules("agent", "User:agent", deployment.names)
     _forbid(deployment, rule)
     settings = settings_of(deployment, kafka.by_password("agent"))
-    _await(lambda: complaint(Cluster(settings), settings, "agent") != "")
+    wait_for(lambda: complaint(Cluster(settings), settings, "agent") != "")
 
     end = pairstream(
         "ingest", events, env={**deployment.environment, **kafka.by_password("agent")}, check=False
@@ -368,7 +360,7 @@ def test_acls_are_applied_by_a_super_user_and_let_an_admin_do_its_work(
     words = ("topics", "acls", "--apply", "--principal-prefix", "User:")
     made = pairstream(*words, env=super_user).stdout.splitlines()
     assert len(made) == sum(len(rules(role, role, names)) for role in ROLES)
-    _await(lambda: pairstream("topics", "apply", env=reader, check=False).returncode == 0)
+    wait_for(lambda: pairstream("topics", "apply", env=reader, check=False).returncode == 0)
     settings = settings_of(deployment, {**prefix, **kafka.by_password("reader")})
     assert complaint(Cluster(settings), settings, "admin") == ""
     assert complaint(Cluster(settings), settings, "reader") == ""
@@ -395,4 +387,4 @@ def test_printed_acls_are_what_kafkas_own_tool_takes(
         admin = AdminClient(clients.connection(deployment.settings))
         return {found.operation for found in admin.describe_acls(of_it).result()}
 
-    _await(lambda: made() == {AclOperation[rule.operation] for rule in wanted})
+    wait_for(lambda: made() == {AclOperation[rule.operation] for rule in wanted})

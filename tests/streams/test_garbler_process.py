@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +21,11 @@ from streams.garblers import Sampling, open_garblers
 from streams.garbling import corrupt, garbled_pair
 from streams.high_temperature import Ask, ModelFailed, judge
 from tests.streams.asked import GOOD, asked, garble_request
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.training
 
 PATIENT = 240.0
-LOOK_SECONDS = 0.05
 
 
 def process(folder: Path, *, temperature: float = 2.0, seconds: float = PATIENT) -> ModelProcess:
@@ -69,10 +68,7 @@ def is_there(pid: int) -> bool:
 
 
 def await_end_of(pid: int) -> None:
-    deadline = time.monotonic() + PATIENT
-    while is_there(pid):
-        assert time.monotonic() < deadline, f"{pid} goes on"
-        time.sleep(LOOK_SECONDS)
+    wait_for(lambda: not is_there(pid), told=lambda: f"{pid} goes on")
 
 
 def test_a_local_model_is_chosen_by_its_folder_and_not_loaded_yet(tiny_model: Path) -> None:

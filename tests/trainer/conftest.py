@@ -13,7 +13,7 @@ from tests.trainer.bench import Bench
 from tests.trainer.deployment import Deployment
 from tests.trainer.played_cluster import PlayedCluster
 from tests.trainer.stand_in import stand_in_context
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer import kubernetes_launcher, process_launcher, training
 from trainer.training_manifest import TrainingManifest
 

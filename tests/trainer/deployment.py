@@ -23,7 +23,7 @@ from schemas.rows import Pair, encode
 from schemas.settings import KafkaSettings
 from schemas.topics import PAIRS, Names
 from tests.conftest import COMMAND_SECONDS, Pairstream
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 
 PARTITIONS = 3
 

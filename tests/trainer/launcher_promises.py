@@ -1,7 +1,6 @@
 """What every launcher promises, as tests: a subclass says, by a fixture, where trainings run."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,10 +8,8 @@ from typing import Protocol
 
 from safetensors.numpy import load_file
 
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer.launcher import Ended, Launcher, Plan
-
-WAIT_SECONDS = 60.0
 
 
 class Place(Protocol):
@@ -45,11 +42,7 @@ def prepared_and_started(launcher: Launcher, plan: Plan) -> None:
 
 
 def followed(launcher: Launcher, plan: Plan) -> Ended:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while (ended := launcher.poll(plan)) is None:
-        assert time.monotonic() < deadline, log_of(plan)
-        time.sleep(0.05)
-    return ended
+    return wait_for(lambda: launcher.poll(plan), told=lambda: log_of(plan))
 
 
 def log_of(plan: Plan) -> str:

@@ -16,7 +16,7 @@ from tests.trainer.driven import assert_lawful, assert_trained, started, told_of
 from tests.trainer.lives import CANCELLED, whole_life
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import make_base_model, publish
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer import process_launcher
 from trainer.cancelling import (
     WISH,

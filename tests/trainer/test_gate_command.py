@@ -10,7 +10,7 @@ import pytest
 
 from schemas.errors import InvalidSettings, PairstreamError
 from tests.trainer.bench import is_running
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer import gate_command
 from trainer.gate_command import ask_command, gate_words
 from trainer.verdict import Check

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.settings import TrainingSettings
 from tests.trainer.bench import Bench, Submit
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer import gpu
 from trainer.cancelling import TrainingInterrupted, wish_to_cancel
 from trainer.gpu import WAITS, gpu_lock

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,15 +18,29 @@ from tests.trainer.launcher_promises import (
     prepared_and_started,
     starts,
 )
-from tests.trainer.played_cluster import JOBS, PODS, Fault, PlayedCluster, end_job, end_pod
+from tests.trainer.played_cluster import (
+    JOBS,
+    PODS,
+    Body,
+    Fault,
+    PlayedCluster,
+    end_job,
+    end_pod,
+)
 from tests.trainer.stand_in import make_base_model
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer import kubernetes_cluster, kubernetes_launcher
-from trainer.launcher import Ended, EngineUnavailable
+from trainer.launcher import Ended, EngineUnavailable, Launcher, Plan
 
 pytestmark = pytest.mark.long
 
 NAME = "pairstream-d1-t-1"
+
+
+class Waiting(NamedTuple):
+    launcher: Launcher
+    plan: Plan
+    pod: Body
 
 
 @pytest.fixture
@@ -34,6 +49,16 @@ def place(
 ) -> KubernetesPlace:
     monkeypatch.setattr(kubernetes_launcher, "LOG_SECONDS", 0.0)
     return KubernetesPlace(tmp_path, played_cluster)
+
+
+@pytest.fixture
+def waiting(place: KubernetesPlace, played_cluster: PlayedCluster) -> Waiting:
+    """A training whose pod waits for what a test makes of it."""
+    played_cluster.runs_pods = False
+    launcher, plan = place.launcher(), place.plan()
+    launcher.start(plan)
+    [pod] = played_cluster.pods.values()
+    return Waiting(launcher, plan, pod)
 
 
 def test_the_cluster_gets_what_was_planned(
@@ -163,12 +188,9 @@ def test_who_comes_second_to_create_it_follows_the_first(
 
 
 def test_a_start_waits_for_the_former_job_to_go(
-    place: KubernetesPlace, played_cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+    waiting: Waiting, played_cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    played_cluster.runs_pods = False
-    launcher, plan = place.launcher(), place.plan()
-    launcher.start(plan)
-    [pod] = played_cluster.pods.values()
+    launcher, plan, pod = waiting
     launcher.clean_up(plan)
     pod["metadata"]["finalizers"] = ["somebody's"]
     monkeypatch.setattr(kubernetes_launcher, "GONE_SECONDS", 0.1)
@@ -187,14 +209,11 @@ def test_a_start_waits_for_the_former_job_to_go(
 
 
 def test_an_image_that_cannot_be_had_is_told_and_the_next_try_asks_anew(
-    place: KubernetesPlace, played_cluster: PlayedCluster
+    waiting: Waiting, played_cluster: PlayedCluster
 ) -> None:
-    played_cluster.runs_pods = False
-    launcher, plan = place.launcher(), place.plan()
-    launcher.start(plan)
-    [pod] = played_cluster.pods.values()
-    waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
-    pod["status"]["containerStatuses"] = [{"name": "training", "state": {"waiting": waiting}}]
+    launcher, plan, pod = waiting
+    why = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
+    pod["status"]["containerStatuses"] = [{"name": "training", "state": {"waiting": why}}]
 
     with pytest.raises(EngineUnavailable, match=r"Back-off pulling.*PAIRSTREAM_KUBERNETES_IMAGE"):
         launcher.poll(plan)
@@ -205,13 +224,8 @@ def test_an_image_that_cannot_be_had_is_told_and_the_next_try_asks_anew(
     assert followed(launcher, plan) == Ended(0)
 
 
-def test_what_it_waits_for_is_told_once(
-    place: KubernetesPlace, played_cluster: PlayedCluster
-) -> None:
-    played_cluster.runs_pods = False
-    launcher, plan = place.launcher(), place.plan()
-    launcher.start(plan)
-    [pod] = played_cluster.pods.values()
+def test_what_it_waits_for_is_told_once(waiting: Waiting) -> None:
+    launcher, plan, pod = waiting
 
     with capture_logs() as told:
         for _ in range(3):
@@ -290,13 +304,8 @@ def test_the_log_of_a_running_pod_is_asked_for_seldom(
     assert log_of(plan).startswith("begun\ntrained ")
 
 
-def test_an_end_by_the_clusters_hand_is_followed_by_its_reason(
-    place: KubernetesPlace, played_cluster: PlayedCluster
-) -> None:
-    played_cluster.runs_pods = False
-    launcher, plan = place.launcher(), place.plan()
-    launcher.start(plan)
-    [pod] = played_cluster.pods.values()
+def test_an_end_by_the_clusters_hand_is_followed_by_its_reason(waiting: Waiting) -> None:
+    launcher, plan, pod = waiting
     end_pod(pod, 137)
     pod["status"] |= {"reason": "Evicted", "message": "The node was low on resource: memory."}
 

@@ -8,7 +8,7 @@ import pytest
 from tests.trainer.bench import Bench
 from tests.trainer.lives import whole_life
 from tests.trainer.played_cluster import PlayedCluster
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer.launcher import EngineUnavailable, make_launcher
 from trainer.training import run_training
 from trainer.training_manifest import TrainingManifest

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.trainer.bench import Bench, Submit, is_running
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer import process_launcher, training
 from trainer.cancelling import TrainingInterrupted
 from trainer.process_launcher import ProcessLauncher

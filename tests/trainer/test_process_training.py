@@ -16,7 +16,7 @@ from schemas.errors import InvalidSettings, PairstreamError
 from tests.trainer.bench import Bench, Submit, is_running
 from tests.trainer.judged import PASSING, REFUSED
 from tests.trainer.lives import whole_life
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer.cancelling import TrainingInterrupted
 from trainer.latest import promote_by_gate, read_history, read_latest
 from trainer.launcher import EngineUnavailable

@@ -14,7 +14,7 @@ from schemas.rows import encode
 from tests.trainer.deployment import PARTITIONS, Deployment, RunningTrainer
 from tests.trainer.invariants import all_lines, assert_sound, snapshot
 from tests.trainer.made_pairs import line, make_pairs
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer.layout import DataDir
 from trainer.segments import OpenSegment, list_segments, next_offsets
 from trainer.source import Loss, read_source, remember_losses

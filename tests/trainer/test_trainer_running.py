@@ -9,7 +9,7 @@ from schemas.rows import Pair
 from tests.trainer.deployment import Deployment, RunningTrainer
 from tests.trainer.invariants import all_lines, assert_sound, datasets, lines, snapshot
 from tests.trainer.made_pairs import line, make_pairs
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 
 MADE = make_pairs(30)
 

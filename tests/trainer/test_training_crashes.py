@@ -20,7 +20,7 @@ from tests.trainer.lives import whole_life
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import make_base_model, publish, stand_in_context
 from tests.trainer.trainings_driver import FileOutbox
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer import training
 from trainer.latest import change_by_user, read_history, read_latest
 from trainer.training_manifest import read_training

@@ -13,7 +13,7 @@ from schemas.settings import TrainerSettings
 from tests.trainer.lives import whole_life
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import make_base_model, publish
-from tests.trainer.waiting import wait_for
+from tests.waiting import wait_for
 from trainer import trainings
 from trainer.datasets import DatasetManifest
 from trainer.launcher import Ended, EngineUnavailable, Plan, Progress
