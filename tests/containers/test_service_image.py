@@ -1,28 +1,21 @@
-"""The service's image: worker and trainer run from it, and compose.yaml is what Compose takes."""
+"""The service's image: worker and trainer run from it as compose.yaml says."""
 
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
-import yaml
 from docker import DockerClient
 from docker.models.containers import Container
 
-from schemas.settings import ENVIRONMENT_PREFIX, known_settings
 from schemas.topics import RUN_OUTCOMES
 from tests.apache_kafka import ApacheKafka
-from tests.conftest import missing
 from tests.kafka.services import Deployment
 from tests.trainer.made_pairs import run_events
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = ROOT / "compose.yaml"
 TAG = "pairstream:test"
 RUNS = 12
 WAIT_SECONDS = 90.0
@@ -96,47 +89,3 @@ def test_topics_worker_and_trainer_run_from_the_image(
         assert trainer.wait()["StatusCode"] == 0, trainer.logs().decode()
     manifest = orjson.loads((data / "datasets" / "ds-000001" / "manifest.json").read_bytes())
     assert manifest["pairs"] == RUNS
-
-
-def compose(*arguments: str) -> str:
-    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-    if plugin.returncode == 0:
-        command = ["docker", "compose"]
-    elif shutil.which("docker-compose"):
-        command = ["docker-compose"]
-    else:
-        missing("needs Docker Compose: install the Compose plugin, or docker-compose")
-    done = subprocess.run(
-        [*command, "--file", str(COMPOSE), *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.docker
-def test_compose_takes_the_file_with_and_without_the_gpu_profile() -> None:
-    services = yaml.safe_load(compose("config"))["services"]
-    assert {"kafka", "topics", "worker", "trainer"} <= services.keys()
-    assert services["kafka"]["image"] == "apache/kafka:4.3.1"
-    assert _devices(yaml.safe_load(compose("--profile", "gpu", "config")))
-
-
-def _devices(config: dict[str, Any]) -> list[str]:
-    return [
-        name
-        for name, service in config["services"].items()
-        if service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices")
-    ]
-
-
-def test_compose_sets_only_settings_that_there_are() -> None:
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
-    given = {
-        name
-        for service in services.values()
-        for name in service.get("environment", {})
-        if name.startswith(ENVIRONMENT_PREFIX)
-    }
-
-    assert given
-    assert {name.removeprefix(ENVIRONMENT_PREFIX).lower() for name in given} <= known_settings()

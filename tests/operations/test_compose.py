@@ -83,14 +83,27 @@ def variables(service: dict[str, Any]) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_only_settings_that_there_are_are_set(name: str) -> None:
+    assert variables(SERVICES[name]).keys() <= known_settings()
+
+
+def test_the_gpu_is_asked_for_in_its_profile_alone() -> None:
+    asking = {
+        name
+        for name, service in SERVICES.items()
+        if service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices")
+    }
+
+    assert asking == PROFILES["gpu"]
+
+
 @pytest.mark.parametrize(
     ("name", "cls"),
     [("topics", TopicSettings), ("worker", WorkerSettings), ("trainer", TrainerSettings)],
 )
 def test_settings_are_settings(name: str, cls: type[TopicSettings]) -> None:
     given = variables(SERVICES[name])
-    assert given.keys() <= known_settings()
-
     fields = {field for field in given if field in cls.__struct_fields__}
     settings = convert({field: given[field] for field in fields}, cls)
     assert settings.bootstrap_servers == "kafka:19092"
