@@ -128,7 +128,7 @@ def test_every_page_fits_into_wide_and_narrow_windows(
 ) -> None:
     browser.size(width)
     browser.scheme(scheme)
-    live.wait_for("/run?id=m-1", lambda text: "run.finished" in text)
+    live.wait_for("/run?id=m-1", lambda text: "run.started" in text)
 
     for name in SHOWN:
         browser.open(address(live, live_deployment, name))

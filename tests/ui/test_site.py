@@ -128,7 +128,7 @@ def test_a_pair_shows_both_sides_its_prompt_and_its_dataset(
 
 
 def test_a_run_tells_its_whole_story(live: SiteProcess) -> None:
-    page = live.wait_for("/run", lambda text: "run.finished" in text, id="m-1")
+    page = live.wait_for("/run", lambda text: "run.started" in text, id="m-1")
 
     for told in ("run.started", "strategy.proposed", "did not compile", "success, score 12.5"):
         assert told in page
