@@ -188,9 +188,12 @@ def export(
     """
     from pairstream.dataset_export import export_dataset
     from pairstream.dataset_facts import find_dataset
+    from pairstream.new_folder import refuse_trainers_folders
     from pairstream.terminal import show_progress
 
-    folder = find_dataset(_data(config_file, data_dir), name)
+    data = _data(config_file, data_dir)
+    refuse_trainers_folders(out, data)
+    folder = find_dataset(data, name)
     written = export_dataset(folder, cast("Format", format_), out, show_progress)
     for path, rows in written.items():
         click.echo(f"{out / path}: {rows} rows")

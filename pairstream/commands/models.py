@@ -191,11 +191,14 @@ def merge(config_file: Path | None, training_id: str, out: Path, **flags: Any) -
       pairstream models merge latest --out ./for-serving
     """
     from pairstream.merging import merge_model
+    from pairstream.new_folder import refuse_trainers_folders
     from trainer.layout import DataDir
 
     settings = load(TrainingSettings, config_file, flags)
+    data = DataDir(settings.data_dir)
+    refuse_trainers_folders(out, data)
     model = _model(settings, training_id)
-    merged = merge_model(DataDir(settings.data_dir), model.manifest, settings, out)
+    merged = merge_model(data, model.manifest, settings, out)
     click.echo(f"{merged.training_id} merged into {merged.base_model}: {out}")
 
 

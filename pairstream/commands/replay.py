@@ -2,16 +2,13 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 
 from pairstream.moments import MomentType
 from pairstream.settings_loader import load, settings_options
 from schemas.settings import DatasetSettings, GarblingSettings
-
-if TYPE_CHECKING:
-    from trainer.layout import DataDir
 
 ANEW = (
     "the model garbles anew, and may say something else than it said to the worker: only "
@@ -59,6 +56,7 @@ def command(
     """
     from pairstream.candidates import candidates_of
     from pairstream.cluster import Cluster
+    from pairstream.new_folder import refuse_trainers_folders
     from pairstream.rebuild import Wanted, rebuild
     from pairstream.terminal import show_progress
     from schemas.topics import PAIRS, RUN_EVENTS, SCORED_ROWS, Names
@@ -75,7 +73,7 @@ def command(
     pairing = load(GarblingSettings, config_file, flags)
     like = candidates_of(dataset) if dataset else None
     settings = load(DatasetSettings, config_file, flags)
-    _refuse_among_the_trainers(out, DataDir(settings.data_dir))
+    refuse_trainers_folders(out, DataDir(settings.data_dir))
     cut = read_manifest(dataset).settings if dataset else CutSettings.of(settings)
     if kind is not None:  # what of the settings holds of scored rows
         cut = CutSettings(eval_fraction=settings.eval_fraction, held_out_by=settings.held_out_by)
@@ -89,21 +87,3 @@ def command(
     forgotten = frozenset(forgotten_runs(DataDir(settings.data_dir)))
     wanted = Wanted(source, pairing, described, cut, kind or "pairs", since, like, forgotten)
     click.echo(rebuild(wanted, out, show_progress))
-
-
-def _refuse_among_the_trainers(out: Path, data: "DataDir") -> None:
-    """A trainer would take what stands there for its own, and remove what it does not know.
-
-    Raises: click.UsageError.
-    """
-    target, root = out.resolve(), data.root.resolve()
-    for folder in data.folders:
-        if target.is_relative_to(folder.resolve()):
-            raise click.UsageError(
-                f"--out: {out} lies in the trainer's own {folder}: name a new folder outside of "
-                "it, such as ./rebuilt"
-            )
-    if target == root:
-        raise click.UsageError(
-            f"--out: {out} is the trainer's data directory: name a new folder, such as ./rebuilt"
-        )

@@ -126,28 +126,3 @@ def test_words_that_do_not_go_together_are_wrong_usage(
 
     assert CliRunner().invoke(cli, arguments).exit_code == 2
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("source", [["events"], ["pairs"], ["scored-rows", "--kind", "kto"]])
-@pytest.mark.parametrize(
-    "out",
-    [
-        "data", "data/datasets", "data/datasets/ds-000009", "data/segments/000", "data/models/new",
-        "data/x/../models", "link/ds-000009",
-    ],
-)  # fmt: skip
-def test_nothing_is_rebuilt_among_what_is_the_trainers(
-    source: list[str], out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data" / "datasets").mkdir(parents=True)
-    (tmp_path / "link").symlink_to("data/datasets")
-
-    done = CliRunner().invoke(
-        cli, ["replay", "--from", *source, "--out", out, "--data-dir", "data"]
-    )
-
-    assert done.exit_code == 2
-    assert f"--out: {out} " in done.output
-    assert "./rebuilt" in done.output
-    assert list((tmp_path / "data").rglob("*")) == [tmp_path / "data" / "datasets"]
