@@ -36,11 +36,21 @@ class Refusals:
     @property
     def silence(self) -> str:
         """What to say where no broker answered in time."""
-        remedy = "is it running? `pairstream broker` starts one for development"
+        remedy = (
+            "is it running, and there? PAIRSTREAM_BOOTSTRAP_SERVERS says where; "
+            f"`{_embedded(self._settings.bootstrap_servers)}` starts one for development"
+        )
         if KafkaError._ALL_BROKERS_DOWN in self._errors and not self._errors & _UNREACHED:
             # Connections were made, and ended by the other side.
             remedy = "it ends our connections: check PAIRSTREAM_SECURITY_PROTOCOL"
         return f"no broker answers at {self._settings.bootstrap_servers}: {remedy}"
+
+
+def _embedded(servers: str) -> str:
+    """The command after which an embedded broker is where we look for one, if it can be there."""
+    host, _, port = servers.rpartition(":")
+    is_ours = host in ("127.0.0.1", "localhost") and port.isdecimal()
+    return f"pairstream broker --port {port}" if is_ours else "pairstream broker"
 
 
 def check_files(settings: KafkaSettings) -> None:

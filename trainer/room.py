@@ -64,7 +64,7 @@ def as_bytes(text: str) -> int:
 
 
 def shown(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 // 10 else f"{size / 2**20:.1f} MiB"
 
 
 def model_bytes(base_model: Path) -> int:

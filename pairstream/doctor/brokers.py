@@ -1,7 +1,8 @@
 """The cluster: whether it answers, its topics, and how far its clock is from ours."""
 
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
 from pairstream.cluster import Cluster, TopicState, compare_topics
 from pairstream.doctor.findings import Finding, from_error, note, ok, wrong
@@ -18,9 +19,13 @@ SKEW_SECONDS = 5.0
 
 NEWEST = 100
 
+# Of a cluster that many share, as many other prefixes are named.
+SHOWN_PREFIXES = 3
+
 
 def check_brokers(settings: TopicSettings) -> Iterator[Finding]:
     """Nothing is written, and no group is joined."""
+    yield from security_findings(settings)
     cluster = Cluster(settings)
     begun = time.monotonic()
     try:
@@ -35,7 +40,7 @@ def check_brokers(settings: TopicSettings) -> Iterator[Finding]:
     yield copies_finding(len(brokers), settings.replication_factor)
     try:
         states = list(compare_topics(cluster, settings))
-        yield from topic_findings(states)
+        yield from topic_findings(states, prefixes_of(cluster.partitions()))
         if not any(state.missing for state in states):
             yield clock_finding(_newest_ms(settings, cluster), time.time() * 1000)
     except PairstreamError as error:
@@ -59,21 +64,54 @@ def copies_finding(brokers: int, copies: int) -> Finding:
     return ok("copies", f"{copies} of each partition, {counted(brokers, 'broker')}")
 
 
-def topic_findings(states: list[TopicState]) -> Iterator[Finding]:
-    """Pure."""
+def security_findings(settings: KafkaSettings) -> Iterator[Finding]:
+    """Whoever names a mechanism thinks that it is used. Pure."""
+    if settings.sasl_mechanism and not settings.security_protocol.startswith("SASL"):
+        yield note(
+            "security",
+            f"PAIRSTREAM_SASL_MECHANISM is set, and not used: PAIRSTREAM_SECURITY_PROTOCOL is "
+            f"{settings.security_protocol}",
+            "set PAIRSTREAM_SECURITY_PROTOCOL=SASL_SSL, or unset the mechanism",
+        )
+
+
+def topic_findings(states: list[TopicState], prefixes: Sequence[str] = ()) -> Iterator[Finding]:
+    """`prefixes` are those under which the cluster has topics of ours. Pure."""
     missing = [state.name for state in states if state.missing]
     if missing:
-        yield wrong("topics", f"missing: {', '.join(missing)}", "run `pairstream topics apply`")
+        lost = prefixes if len(missing) == len(states) else ()
+        yield wrong("topics", f"missing: {', '.join(missing)}", _missing_remedy(lost))
+    differing: dict[str, list[str]] = defaultdict(list)
     for state in states:
         if state.differs:
-            yield wrong(
-                "topics",
-                f"{state.name}: {'; '.join(state.differs)}",
-                "settings: kafka-configs.sh; partitions: set PAIRSTREAM_PARTITIONS to what is "
-                "there, or see docs/runbook.md, More partitions",
-            )
-    if not missing and not any(state.differs for state in states):
+            differing["; ".join(state.differs)].append(state.name)
+    for what, names in differing.items():
+        yield wrong(
+            "topics",
+            f"{', '.join(names)}: {what}",
+            "settings: kafka-configs.sh; partitions: set PAIRSTREAM_PARTITIONS to what is "
+            "there, or see docs/runbook.md, More partitions",
+        )
+    if not missing and not differing:
         yield ok("topics", f"all {len(states)} as wanted")
+
+
+def prefixes_of(topics: Iterable[str]) -> list[str]:
+    """The topic prefixes of the deployments whose topics these are. Pure."""
+    ends = (name for name in topics if name.endswith(RUN_EVENTS.name))
+    return sorted(name.removesuffix(RUN_EVENTS.name) for name in ends)
+
+
+def _missing_remedy(prefixes: Sequence[str]) -> str:
+    remedy = "run `pairstream topics apply`"
+    if not prefixes:
+        return remedy
+    shown = ", ".join(repr(each) if each else "none" for each in prefixes[:SHOWN_PREFIXES])
+    more = ", and others" if len(prefixes) > SHOWN_PREFIXES else ""
+    return (
+        f"{remedy}; or mend PAIRSTREAM_TOPIC_PREFIX: the cluster has topics of ours "
+        f"under the prefix {shown}{more}"
+    )
 
 
 def clock_finding(newest_ms: int | None, now_ms: float) -> Finding:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pairstream.doctor.findings import Finding, note, ok, wrong
 from trainer.disk import Disk, disk_of
+from trainer.room import shown
 
 WRITES = 5
 WRITE_BYTES = 64 * 1024
@@ -22,8 +23,13 @@ def check_disk(data_dir: Path) -> Iterator[Finding]:
     """Writes a few small files into the directory, where it is there, and removes them."""
     yield room_finding(data_dir, disk_of(data_dir))
     if not data_dir.is_dir():
-        above = next(parent for parent in data_dir.absolute().parents if parent.is_dir())
-        if os.access(above, os.W_OK):
+        path = data_dir.absolute()
+        above = next(each for each in (path, *path.parents) if each.exists())
+        if not above.is_dir():
+            yield wrong(
+                "data dir", f"{above} is no folder", "remove it, or set PAIRSTREAM_DATA_DIR"
+            )
+        elif os.access(above, os.W_OK):
             yield ok("data dir", f"{data_dir} is not there yet; it can be made in {above}")
         else:
             yield wrong("data dir", f"{above} cannot be written", _permission(data_dir))
@@ -44,7 +50,7 @@ def _permission(data_dir: Path) -> str:
 def room_finding(data_dir: Path, disk: Disk) -> Finding:
     """Pure."""
     share = disk.free / disk.total if disk.total else 0.0
-    found = f"{disk.free / 2**30:.1f} of {disk.total / 2**30:.1f} GiB are free for {data_dir}"
+    found = f"{shown(disk.free)} of {shown(disk.total)} are free for {data_dir}"
     if share < LOW_SHARE:
         return wrong("disk", found, "make room: a full disk ends the trainer")
     return ok("disk", found)

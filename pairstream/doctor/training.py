@@ -11,6 +11,8 @@ from pairstream.doctor.findings import Finding, from_error, note, ok, wrong
 from schemas.errors import PairstreamError
 from schemas.settings import TrainerSettings
 from trainer.base_model import WEIGHTS, is_hub_name, resolve_base_model
+from trainer.disk import disk_of
+from trainer.room import disk_wanted, model_bytes, shown
 
 ENGINE_SECONDS = 10
 INTERPRETER_SECONDS = 10
@@ -28,6 +30,9 @@ def check_training(settings: TrainerSettings) -> Iterator[Finding]:
     if settings.launcher == "process":
         yield check_interpreter(settings.training_python)
     yield check_base_model(settings.base_model)
+    size = model_bytes(Path(settings.base_model)) if settings.base_model else 0
+    free = disk_of(settings.data_dir).free
+    yield from room_findings(settings.data_dir, free, disk_wanted(size, settings))
 
 
 def _check_engine(device: str) -> Iterator[Finding]:
@@ -74,6 +79,16 @@ def gpu_finding(info: Mapping[str, Any], device: str) -> Finding:
         remedy += ", or set PAIRSTREAM_TRAINING_DEVICE=auto"
         return wrong("gpu", "the engine has no GPU for containers, and cuda is wanted", remedy)
     return note("gpu", "the engine has no GPU for containers: trainings use the CPU", remedy)
+
+
+def room_findings(data_dir: Path, free: int, wanted: int) -> Iterator[Finding]:
+    """What the trainer asks before each training; sizes in bytes. Pure."""
+    if free < wanted:
+        yield wrong(
+            "room",
+            f"a training wants {shown(wanted)} of disk, and {shown(free)} are free for {data_dir}",
+            "make room, or lower PAIRSTREAM_TRAINING_SPARE_DISK: until then none starts",
+        )
 
 
 def check_interpreter(python: str | None) -> Finding:

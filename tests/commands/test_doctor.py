@@ -16,13 +16,21 @@ from pairstream.doctor.brokers import (
     SKEW_SECONDS,
     clock_finding,
     copies_finding,
+    prefixes_of,
+    security_findings,
     topic_findings,
 )
 from pairstream.doctor.disk import SLOW_SECONDS, check_disk, room_finding, write_finding
 from pairstream.doctor.findings import Finding, finding_lines, wrong
 from pairstream.doctor.installation import client_finding
-from pairstream.doctor.training import check_base_model, check_interpreter, gpu_finding
-from schemas.topics import PAIRS
+from pairstream.doctor.training import (
+    check_base_model,
+    check_interpreter,
+    gpu_finding,
+    room_findings,
+)
+from schemas.settings import KafkaSettings
+from schemas.topics import PAIRS, RUN_EVENTS
 from tests.commands.deployment import Deployment, mixed_run
 from trainer.disk import Disk
 
@@ -56,7 +64,38 @@ def test_a_missing_topic_is_found(embedded_broker: str, prefix: str) -> None:
     [topics] = [each for each in report["findings"] if each["check"] == "topics"]
     assert code == 1
     assert prefix + PAIRS.name in topics["found"]
-    assert topics["remedy"] == "run `pairstream topics apply`"
+    assert topics["remedy"].startswith("run `pairstream topics apply`")
+
+
+def test_a_prefix_that_is_not_the_deployments_is_told_where_topics_lie(
+    deployment: Deployment,
+) -> None:
+    wrong_prefix = deployment.names.prefix + "x"
+    _, report = examined(deployment, "--topic-prefix", wrong_prefix, "--launcher", "none")
+
+    [topics] = [each for each in report["findings"] if each["check"] == "topics"]
+    assert "mend PAIRSTREAM_TOPIC_PREFIX: the cluster has topics of ours" in topics["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("there", "prefixes", "said"),
+    [
+        ([], [], "run `pairstream topics apply`"),
+        ([RUN_EVENTS.name, "another"], [""], "under the prefix none"),
+        ([f"a.{RUN_EVENTS.name}", f"a.{PAIRS.name}"], ["a."], "under the prefix 'a.'"),
+        ([f"{n}.{RUN_EVENTS.name}" for n in "dcba"], ["a.", "b.", "c.", "d."], "'c.', and others"),
+    ],
+)
+def test_prefixes_of_the_cluster_are_told_where_all_topics_are_missing(
+    there: list[str], prefixes: list[str], said: str
+) -> None:
+    assert prefixes_of(there) == prefixes
+    [lost] = topic_findings([TopicState("a", missing=True)], prefixes)
+    [some, _] = topic_findings(
+        [TopicState("a", missing=True), TopicState("b", differs=["x"])], prefixes
+    )
+    assert str(lost.remedy).endswith(said)
+    assert some.remedy == "run `pairstream topics apply`"
 
 
 def test_other_partitions_are_found(deployment: Deployment) -> None:
@@ -150,6 +189,42 @@ def test_differing_and_missing_topics_are_each_told() -> None:
     assert [finding.state for finding in found] == ["wrong", "wrong"]
 
 
+def test_topics_that_differ_alike_are_told_once() -> None:
+    states = [TopicState("a", differs=["x"]), TopicState("b", differs=["x"]), TopicState("c")]
+
+    assert [finding.found for finding in topic_findings(states)] == ["a, b: x"]
+
+
+def test_room_for_a_training_is_asked_as_the_trainer_asks() -> None:
+    [short] = room_findings(Path("d"), 2**20, 2**30)
+
+    assert short.state == "wrong"
+    assert short.found == "a training wants 1.0 GiB of disk, and 1.0 MiB are free for d"
+    assert list(room_findings(Path("d"), 2**30, 2**30)) == []
+
+
+def test_too_little_room_is_found(deployment: Deployment, tiny_model: Path) -> None:
+    words = ["--base-model", str(tiny_model), "--training-spare-disk", "999999g", "--launcher"]
+
+    assert states(examined(deployment, *words, "process")[1])["room"] == "wrong"
+    assert "room" not in states(examined(deployment, *words, "none")[1])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "mechanism", "notes"),
+    [
+        ("PLAINTEXT", "PLAIN", 1),
+        ("SSL", "SCRAM-SHA-256", 1),
+        ("SASL_SSL", "PLAIN", 0),
+        ("PLAINTEXT", None, 0),
+    ],
+)
+def test_a_mechanism_that_nothing_uses_is_told(protocol: Any, mechanism: Any, notes: int) -> None:
+    settings = KafkaSettings(security_protocol=protocol, sasl_mechanism=mechanism)
+
+    assert len(list(security_findings(settings))) == notes
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [
@@ -216,6 +291,8 @@ def test_an_interpreter_that_is_yet_to_be_made_is_well() -> None:
 def test_a_data_directory_that_cannot_be_written_is_found(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     findings = list(check_disk(Path("/proc/sys")))
+    for under in (tmp_path / "file", tmp_path / "file" / "data"):
+        assert list(check_disk(under))[-1].found == f"{tmp_path / 'file'} is no folder"
 
     assert findings[-1].state == "wrong"
     assert "PAIRSTREAM_DATA_DIR" in str(findings[-1].remedy)
