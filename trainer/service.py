@@ -148,7 +148,12 @@ def _close_segments(intake: Intake, outbox: Outbox, traces: TrainerTraces) -> No
 @contextmanager
 def _locked(data: DataDir) -> Iterator[None]:
     """One trainer owns a data directory; the lock ends with the process."""
-    make_folder(data.root)
+    try:
+        make_folder(data.root)
+    except FileExistsError as error:
+        raise PairstreamError(
+            f"{error.filename} is no folder: remove it, or use another --data-dir"
+        ) from error
     with data.lock.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

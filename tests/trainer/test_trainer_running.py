@@ -22,6 +22,14 @@ def test_a_second_trainer_on_the_same_directory_is_refused(deployment: Deploymen
         assert first.end(signal.SIGTERM) == 0
 
 
+def test_a_file_in_the_place_of_the_data_directory_is_named(deployment: Deployment) -> None:
+    deployment.root.write_text("")
+
+    assert deployment.refused() == (
+        f"pairstream: {deployment.root} is no folder: remove it, or use another --data-dir"
+    )
+
+
 def test_a_stream_that_never_pauses_is_cut_and_a_trainer_stops_when_asked(
     deployment: Deployment,
 ) -> None:
