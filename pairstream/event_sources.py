@@ -14,6 +14,7 @@ import click
 from pairstream.formats import Format
 from pairstream.formats.record import Choices, Source
 from pairstream.run_mapping import Placed, RunMapping
+from pairstream.terminal import counted
 from schemas.errors import InvalidRecord, PairstreamError
 from schemas.events import parse_event, run_id_of_unknown
 
@@ -102,8 +103,10 @@ class MappedFiles:
     @property
     def note(self) -> str:
         left_out = self._mapping.left_out
-        more = f", {left_out} attempts without a score left out" if left_out else ""
-        return f" of {self._mapping.runs} runs{more}"
+        more = ""
+        if left_out:
+            more = f", {counted(left_out, 'attempt')} without a score left out"
+        return f" of {counted(self._mapping.runs, 'run')}{more}"
 
     def events(self) -> Iterator[Placed]:
         sources = [source for name in self._names for source in _sources(name, self._format)]

@@ -101,7 +101,10 @@ def _document(document: object) -> "_Trajectory | TrialResult | None":
             return typed(document, TrialResult)
         if "n_total_trials" in document:
             return None
-    raise Unreadable("neither an ATIF trajectory nor Harbor's result of a trial")
+    raise Unreadable(
+        "neither an ATIF trajectory (schema_version ATIF-...) nor Harbor's result of a trial "
+        "(trial_name, verifier_result)"
+    )
 
 
 def _run(

@@ -25,6 +25,8 @@ CODE_ARGUMENTS = ("code", "command", "cmd", "script", "source", "program", "keys
 # The text that a tool gave back, where the format itself does not say that it failed.
 FAILURES = (
     re.compile(r"Traceback \(most recent call last\)"),
+    # Of code that does not compile Python writes no traceback, but file, line and place.
+    re.compile(r'(?m)^ *File ".*", line \d+\n(?:.*\n){0,3}(?:Syntax|Indentation|Tab)Error: '),
     re.compile(r"<returncode>\s*-?(?!0\s*<)\d+\s*</returncode>"),
     re.compile(r'"(?:returncode|exit_code|exitCode)":\s*-?(?!0\b)\d+'),
     re.compile(r"(?im)^\W{0,2}(?:process )?exit(?:ed with)? (?:code|status):?\s*-?(?!0\b)\d+"),

@@ -19,7 +19,7 @@ def test_trace_becomes_a_run_and_its_pair_and_sending_it_twice_changes_nothing(
 
     for _ in range(2):
         done = pairstream("ingest", "--format", "openinference", file, env=deployment.env)
-        assert "5 events sent and acknowledged of 1 runs; 0 runs" in done.stdout
+        assert "5 events sent and acknowledged of 1 run; 0 runs" in done.stdout
 
     assert len(deployment.records(deployment.names.topic(RUN_EVENTS))) == 10
     deployment.settle()

@@ -31,6 +31,9 @@ def test_code_is_found_in_the_arguments_of_tools_that_run_it(
     ("text", "failed"),
     [
         ("Traceback (most recent call last):\n  ...\nValueError", True),
+        ("  File \"<string>\", line 1\n    f(\n     ^\nSyntaxError: '(' was never closed", True),
+        ('  File "x", line 2\n    a\nIndentationError: unexpected indent', True),
+        ("grep found:\nSyntaxError: is raised where code does not parse", False),
         ("<returncode>1</returncode>\n<output>\n</output>", True),
         ("<returncode>-15</returncode>", True),
         ("<returncode>0</returncode>", False),

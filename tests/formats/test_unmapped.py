@@ -248,7 +248,10 @@ def test_summary_of_a_job_is_passed_over_and_other_files_are_named() -> None:
 
     assert events("atif", of_text(job, "result.json"), of_text({}, "other.json")) == (
         [],
-        ["other.json: neither an ATIF trajectory nor Harbor's result of a trial"],
+        [
+            "other.json: neither an ATIF trajectory (schema_version ATIF-...) nor Harbor's result "
+            "of a trial (trial_name, verifier_result)"
+        ],
         0,
     )
 
