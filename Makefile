@@ -11,7 +11,7 @@ help: ## List the targets
 .venv/.service: pyproject.toml client/pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable . --editable ./client
+	$(BIN)/pip install --quiet --editable '.[ui]' --editable ./client
 	@touch $@
 
 # PyTorch first and alone, so that a build of it that is at hand (such as the CPU's) is taken.

@@ -111,8 +111,13 @@ class ReportedRun:
 
     def tried(self, code: str, *, result: object = None, error: str | None = None) -> None:
         """What became of a piece of code; with an error it did not run."""
-        if self._recorder is None or not self._plan:
-            self._reports.publisher.drop("code came before what the agent was asked, or said")
+        if self._recorder is None:
+            self._reports.publisher.drop(
+                "code came, but not what the model was asked; are the model's calls traced?"
+            )
+            return
+        if not self._plan:
+            self._reports.publisher.drop("code came before any words of the agent")
             return
         strategy = self._strategies.get(self._plan)
         if strategy is None:

@@ -87,7 +87,7 @@ def test_score_function_that_raises_makes_the_attempt_void(keeping: KeepingPubli
 
 
 def test_code_before_any_words_is_dropped_and_counted(
-    run: ReportedRun, keeping: KeepingPublisher
+    run: ReportedRun, keeping: KeepingPublisher, caplog: pytest.LogCaptureFixture
 ) -> None:
     run.tried("x")
     run.asked(ASKED)
@@ -96,6 +96,9 @@ def test_code_before_any_words_is_dropped_and_counted(
 
     assert attempts(keeping) == []
     assert keeping.stats.dropped == 2
+    untold, wordless = caplog.messages
+    assert "are the model's calls traced?" in untold
+    assert "before any words" in wordless
 
 
 def test_what_an_adapter_does_not_expect_never_reaches_the_agent(keeping: KeepingPublisher) -> None:

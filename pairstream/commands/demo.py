@@ -146,6 +146,7 @@ def _conclude(folder: Path, summary: "Summary", seconds: float) -> None:
     figures = orjson.loads((model / "result.json").read_bytes())
     with (dataset / "train.jsonl").open("rb") as lines:
         row = orjson.loads(next(iter(lines)))
+    waiting = ", the others wait for the next one" if pairs < summary.pairs else ""
     outcomes = ", ".join(f"{count} {what}" for what, count in summary.outcomes.most_common())
     click.echo(f"""
 Done in {seconds:.0f} s.
@@ -153,7 +154,7 @@ Done in {seconds:.0f} s.
 runs      {outcomes} (docs/concepts.md says what the reasons mean)
           each one: {folder}/story.log
 pairs     {dataset}/train.jsonl
-          {pairs} of {summary.pairs}, the others wait for the next one; the first, {row["rule"]}:
+          {pairs} of {summary.pairs}{waiting}; the first, {row["rule"]}:
             prompt    {_short(row["prompt"][-1]["content"])}
             chosen    {_short(row["chosen"][0]["content"])}
             rejected  {_short(row["rejected"][0]["content"])}
@@ -164,9 +165,10 @@ archive   {model}.tar.gz
           to check it: cd {model.parent} && sha256sum -c {model.name}.tar.gz.sha256
 logs      {folder}/agent.log, worker.log, trainer.log
 
-Next: docs/concepts.md says what happened. `make demo ARGS=--keep-running` leaves all running at the
-end, to try `pairstream status` and `pairstream explain demo-1`. To report the runs of your own
-agent, see client/README.md.""")
+Next: docs/concepts.md says what happened. To see it in a browser (with the extra `ui`):
+  pairstream ui --data-dir {folder}
+`make demo ARGS=--keep-running` leaves all running at the end, to try `pairstream status` and
+`pairstream explain demo-1`. To report the runs of your own agent, see docs/plug-in.md.""")
 
 
 def _losses(figures: dict[str, Any]) -> str:
