@@ -17,6 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.drivers import confluent
 
 from schemas.errors import PairstreamError
+from streams.app import _App
 from streams.self_check import check_installation
 from streams.transport import BatchConsumer
 from tests.faust.memory import OURS, PLACE, STOCK, Memory, World, in_loop
@@ -170,3 +171,8 @@ async def test_fetch_that_waits_for_its_next_try_does_not_break_off_a_stop() -> 
         thread._consumer = BreakingOff()
         await thread.on_thread_stop()
         assert thread._consumer.is_closed
+
+
+def test_what_faust_says_of_the_app_does_not_pass_for_ours() -> None:
+    """`set_up_logs` holds the loggers below `faust` to warnings."""
+    assert _App.logger.name.startswith("faust.")
