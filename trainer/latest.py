@@ -44,7 +44,7 @@ def read_history(models: Path) -> list[Change]:
     path = models / HISTORY
     try:
         return msgspec.json.Decoder(Change).decode_lines(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except msgspec.MsgspecError as error:
         raise PairstreamError(

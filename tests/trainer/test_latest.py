@@ -36,6 +36,12 @@ def changes(*told: str) -> list[Change]:
     return made
 
 
+def test_where_no_model_can_be_there_is_no_history(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    assert read_history(tmp_path / "models") == read_history(tmp_path / "file" / "models") == []
+
+
 @pytest.mark.parametrize(
     ("history", "now", "way"),
     [
