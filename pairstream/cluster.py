@@ -79,13 +79,13 @@ class Cluster:
         found = self.partitions(wait_seconds=wait_seconds)
         missing = [name for name in names if not found.get(name)]
         if missing:
-            self._check_allowed(missing)
+            self.check_allowed(missing)
             raise PairstreamError(
                 f"missing topics: {', '.join(missing)}; run `pairstream topics apply`"
             )
         return {name: found[name] for name in names}
 
-    def _check_allowed(self, names: list[str]) -> None:
+    def check_allowed(self, names: list[str]) -> None:
         """A broker lists no topic that we may not see. Raises: PairstreamError for such."""
         hidden = []
         for name, told in self.admin.describe_topics(TopicCollection(names)).items():

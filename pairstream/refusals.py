@@ -36,8 +36,9 @@ class Refusals:
     @property
     def silence(self) -> str:
         """What to say where no broker answered in time."""
+        speaks = ", and with TLS" if self._settings.security_protocol.endswith("SSL") else ""
         remedy = (
-            "is it running, and there? PAIRSTREAM_BOOTSTRAP_SERVERS says where; "
+            f"is it running, and there{speaks}? PAIRSTREAM_BOOTSTRAP_SERVERS says where; "
             f"`{_embedded(self._settings.bootstrap_servers)}` starts one for development"
         )
         if KafkaError._ALL_BROKERS_DOWN in self._errors and not self._errors & _UNREACHED:

@@ -26,9 +26,9 @@ SHOWN_PREFIXES = 3
 def check_brokers(settings: TopicSettings) -> Iterator[Finding]:
     """Nothing is written, and no group is joined."""
     yield from security_findings(settings)
-    cluster = Cluster(settings)
     begun = time.monotonic()
     try:
+        cluster = Cluster(settings)
         cluster.partitions(wait_seconds=ANSWER_SECONDS)
         brokers = cluster.brokers()
     except PairstreamError as error:
@@ -40,6 +40,7 @@ def check_brokers(settings: TopicSettings) -> Iterator[Finding]:
     yield copies_finding(len(brokers), settings.replication_factor)
     try:
         states = list(compare_topics(cluster, settings))
+        cluster.check_allowed([state.name for state in states if state.missing])
         yield from topic_findings(states, prefixes_of(cluster.partitions()))
         if not any(state.missing for state in states):
             yield clock_finding(_newest_ms(settings, cluster), time.time() * 1000)

@@ -113,6 +113,14 @@ def test_brokers_that_are_away_hold_up_no_other_check() -> None:
     assert (states(report)["brokers"], states(report)["disk"]) == ("wrong", "ok")
 
 
+def test_settings_of_which_no_connection_can_be_made_hold_up_no_other_check() -> None:
+    words = ["--security-protocol", "SASL_SSL", "--sasl-mechanism", "PLAIN", "--launcher", "none"]
+    code, report = examined(None, *words)
+
+    assert code == 1
+    assert (states(report)["brokers"], states(report)["disk"]) == ("wrong", "ok")
+
+
 def test_settings_that_are_wrong_are_each_found_and_hold_up_no_other_check(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

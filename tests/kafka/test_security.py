@@ -322,6 +322,28 @@ def test_a_process_without_an_acl_ends_at_once(
     assert "`pairstream topics acls" in line
 
 
+def test_the_doctor_calls_topics_that_may_not_be_seen_none_that_are_missing(
+    deployment: Deployment, kafka: SecureKafka, pairstream: Pairstream
+) -> None:
+    end = pairstream(
+        "doctor", "--json", "--launcher", "none",
+        env={**deployment.environment, **kafka.by_password("agent")}, check=False,
+    )  # fmt: skip
+
+    found = {each["check"]: each["found"] for each in orjson.loads(end.stdout)["findings"]}
+    assert found["topics"].startswith("the brokers do not let us see ")
+    assert "`pairstream topics acls`" in found["topics"]
+
+
+def test_a_broker_that_speaks_no_tls_is_asked_about(
+    deployment: Deployment, kafka: SecureKafka
+) -> None:
+    given = {**kafka.by_password("worker"), "PAIRSTREAM_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
+
+    with pytest.raises(PairstreamError, match="and with TLS"):
+        Cluster(settings_of(deployment, given)).partitions(wait_seconds=3)
+
+
 def test_an_agent_without_its_acl_is_told(
     deployment: Deployment, kafka: SecureKafka, pairstream: Pairstream, tmp_path: Path
 ) -> None:
