@@ -1,8 +1,13 @@
-"""Hooks of mkdocs: links that lead out of docs/ stay right on the site, all others are checked."""
+"""Hooks of mkdocs: pages made from the code come along, and links out of docs/ stay right.
+
+All other links are checked by mkdocs itself.
+"""
 
 import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+
+import docs_reference
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -11,6 +16,15 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent
 PICTURES = {".svg", ".png"}
 OUTWARD = re.compile(r"(!?)\[([^\]]*)\]\(\.\./([^)\s#]+)[^)\s]*\)")
+
+
+def on_files(files: "Files", *, config: "MkDocsConfig", **_: object) -> "Files":
+    """Add the reference, whose pages no file holds."""
+    from mkdocs.structure.files import File  # only there where a site is made
+
+    for name, make in docs_reference.PAGES.items():
+        files.append(File.generated(config, name, content=make()))
+    return files
 
 
 def on_page_markdown(markdown: str, *, config: "MkDocsConfig", files: "Files", **_: object) -> str:
