@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -22,6 +23,8 @@ from tests.pages.reading import ROOT
 
 BUILD_SECONDS = 200
 
+PAGES = [name.removesuffix(".md") for name in docs_reference.PAGES]
+
 
 def all_commands(
     group: click.Group = cli, path: str = "pairstream"
@@ -32,6 +35,11 @@ def all_commands(
         yield f"{path} {name}", command
         if isinstance(command, click.Group):
             yield from all_commands(command, f"{path} {name}")
+
+
+@cache
+def commands() -> str:
+    return docs_reference.commands()
 
 
 def section(text: str, heading: str) -> str:
@@ -49,7 +57,7 @@ def named(value: object) -> str:
 def test_a_command_has_its_usage_its_help_and_each_of_its_flags(
     path: str, command: click.Command
 ) -> None:
-    shown = section(docs_reference.commands(), f"`{path}`")
+    shown = section(commands(), f"`{path}`")
 
     assert f"\n{path} " in shown
     assert (command.help or "").split()[:5] == shown.split("```")[2].split()[:5]
@@ -112,19 +120,17 @@ def test_the_site_is_built_and_has_it_all(tmp_path: Path) -> None:
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr[-4000:]
-    commands, fields, metrics = (
-        text_of(tmp_path / name / "index.html") for name in ("commands", "fields", "metrics")
-    )
+    shown = {name: text_of(tmp_path / name / "index.html") for name in PAGES}
     for path, command in all_commands():
-        assert f"\n{path} " in commands
+        assert f"\n{path} " in shown["commands"]
         flags = [each.opts[0] for each in command.params if isinstance(each, click.Option)]
-        assert [flag for flag in flags if flag not in commands] == []
+        assert [flag for flag in flags if flag not in shown["commands"]] == []
     for kind in (*EVENT_TYPES, *ROW_TYPES):
         config = kind.__struct_config__
         assert f">{config.tag or kind.__name__}<" in (tmp_path / "fields/index.html").read_text()
-        assert all(field in fields for field in kind.__struct_fields__)
+        assert all(field in shown["fields"] for field in kind.__struct_fields__)
     for line in docs_reference.metric_lines():
-        assert line[0].strip("`") in metrics
+        assert line[0].strip("`") in shown["metrics"]
 
 
 def text_of(page: Path) -> str:

@@ -106,7 +106,7 @@ def make_files_of_agents(folder: Path) -> None:
         place = "reports" if "report" in source.name else "trajectories"
         shutil.copy(source, folder / place)
     chats = (RECORDED / "chat" / "chats.jsonl").read_text()
-    named = re.sub(r'"score":([\d.]+)', r'"scores":{"quality":\1}', chats)
+    named = re.sub(r'"(?:score|reward)":([\d.]+)', r'"scores":{"quality":\1}', chats)
     (folder / "logs.jsonl").write_text(named)
     (folder / "killed_agent.py").write_text(KILLED_AGENT)
     (folder / "make_topics.py").write_text(MAKE_TOPICS)
@@ -117,7 +117,7 @@ def make_rows(bootstrap_servers: str, folder: Path) -> DataDir:
     made = Deployment(bootstrap_servers, "", folder / "pairstream-data")
     ids = {"agent_id": "cleaner-7", "task_id": "t-3", "policy_id": "base"}
     (begin, *rest) = mixed_run("r-1")
-    made.say(begin | ids, *rest, *mixed_run("RUN_ID"))
+    made.say(begin | ids, *rest, *mixed_run("RUN_ID"), *mixed_run("demo-7"))
     made.say(*_hopeless_run("demo-8"))
     cut = None
     for number, mark in enumerate(("a", "b", "c")):
@@ -162,7 +162,7 @@ def _leave_letters(made: Deployment) -> None:
         number += 1
     for _ in range(LETTERS):
         made.send(topic, key, b"no event")
-    made.say(attempted("r-1", 9, 1))
+    made.say(attempted("demo-7", 9, 1))
 
 
 def make_stand_in_models(data: DataDir) -> None:
