@@ -61,13 +61,13 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        ends = [self._end(behind) for behind in reversed(self._behind)]
+        wrong = list(filter(None, map(self._end, reversed(self._behind))))
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
         self._shell.stdin.close()
         self._shell.stdout.close()
         self._shell.wait(STOP_SECONDS)
-        assert [why for why in ends if why] == []
+        assert not wrong, "\n".join(wrong)
 
     def told(self) -> str:
         """All that was said so far, by whatever runs or ran."""
@@ -87,8 +87,11 @@ class Session:
         behind = self._own(command) if command.endswith("&") else self._other(command)
         self._behind.append(behind)
         deadline = time.monotonic() + START_SECONDS
-        while not is_up(behind.told):
-            assert self._runs(behind), f"`{command}` ended before it was up:\n{behind.told[-4000:]}"
+        while True:
+            runs = self._runs(behind)  # asked first: what it said at its end counts
+            if is_up(behind.told):
+                return
+            assert runs, f"`{command}` ended before it was up:\n{behind.told[-4000:]}"
             assert time.monotonic() < deadline, f"`{command}` is not up:\n{behind.told[-4000:]}"
             time.sleep(LOOK_SECONDS)
 

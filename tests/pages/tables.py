@@ -209,7 +209,7 @@ APART = {"docs/runbook.md", "docs/ui.md"}
 # Pages on which trainings are run, or looked into.
 TRAINING = {
     "docs/models.md", "docs/monitoring.md", "docs/security-of-trainings.md", "docs/serving.md",
-    "docs/training.md", "docs/trainings.md", "docs/tutorial.md", "docs/unpaired.md",
+    "docs/trainings.md", "docs/tutorial.md", "docs/unpaired.md",
 }  # fmt: skip
 
 # Those of them that only look at the models that are there before.
