@@ -196,7 +196,7 @@ GOES_ON = {
     r"pairstream ui\b": "pairstream ui at",
     r"pairstream bridge\b": "listens at|reads ",
     r"pairstream tail\b": "following ",
-    r"pairstream status --watch\b": "run-events",
+    r"pairstream status --watch\b": "open runs",
 }
 # The same, where it depends on what the page is about.
 GOES_ON_HERE: dict[str, dict[str, str]] = {
