@@ -87,12 +87,19 @@ NOT_RUN: dict[str, dict[str, str]] = {
         '--tag "$PAIRSTREAM_TRAINING_IMAGE" .': _IMAGE,
         'docker save "$PAIRSTREAM_TRAINING_IMAGE" | gzip > image.tar.gz': _IMAGE,
     },
+    "docs/traces.md": {
+        "pip install '.[otel]'": _INSTALLS,
+        "TRACES_ENDPOINT=http://collector:4320 docker compose --profile otel up --build": _COMPOSE,
+    },
     "docs/tutorial.md": {
         "make setup": _INSTALLS,
         'make demo ARGS="--launcher process"': "tests/commands/test_demo.py runs what it runs",
     },
     "docs/ui.md": {"pip install '.[ui]'": _INSTALLS},
 }  # fmt: skip
+
+# What installs, or reaches beyond the reader's folder: such a command is named above or refused.
+REACHES_FAR = r"\b(apt|apt-get|brew|docker|helm|kubectl|make|npm|pip|sudo|uv) "
 
 # What is done in the place of a command that is not run, where later ones build on it.
 INSTEAD: dict[str, dict[str, str]] = {

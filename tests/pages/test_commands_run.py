@@ -74,6 +74,13 @@ def test_what_is_named_stands_on_its_page(table: Mapping[str, Collection[str]]) 
     assert [each for each in named if each[1] not in commands(each[0])] == []
 
 
+@pytest.mark.parametrize("page", BY_NAME)
+def test_what_reaches_far_is_not_run(page: str) -> None:
+    far = [command for command in commands(page) if re.search(tables.REACHES_FAR, command)]
+
+    assert [command for command in far if command not in tables.NOT_RUN.get(page, {})] == []
+
+
 def test_pages_that_are_named_have_commands_that_are_run() -> None:
     named = tables.APART | tables.TRAINING | tables.STAND_IN_MODELS | tables.BEGIN_WITH_NOTHING
 
@@ -191,6 +198,7 @@ class Reader:
             self._do(instead, 0)
 
     def _do(self, command: str, code: int) -> None:
+        assert not re.search(tables.REACHES_FAR, command), command
         here = self._here(command)
         for pattern, sign in self._goes_on.items():
             if re.search(pattern, command):
