@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 # Variables of ours that are no settings; those of the spool are the client library's.
 NO_SETTINGS = frozenset({"crash_point", "log_level", "spool_dir", "spool_fsync", "spool_max_bytes"})
+
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 
 
 def load(cls: type[S], file: Path | None, flags: Mapping[str, object]) -> S:
@@ -70,17 +73,28 @@ def _converted(
     problems: list[InvalidSettings],
 ) -> S:
     """Without the values that are none, which it takes out and adds to what is wrong."""
+    types = {field.name: field.type for field in msgspec.structs.fields(cls)}
     while True:
         try:
             return convert(values, cls)
         except msgspec.ValidationError as error:
             what, _, path = str(error).partition(" - at `$.")
             name = path.rstrip("`")
-            problem = InvalidSettings(f"{written.get(name, name)}: {what}" if name else str(error))
             if name not in values:
-                raise problem from error
-            problems.append(problem)
+                raise InvalidSettings(str(error)) from error
+            why = _in_plain_words(what, types[name])
+            problems.append(InvalidSettings(f"{written[name]}: {why}"))
             del values[name]
+
+
+def _in_plain_words(what: str, annotated: Any) -> str:
+    """What msgspec says of a value, without Python's names of types."""
+    wrong_choice = what.partition("Invalid enum value ")[2]
+    if wrong_choice:
+        return f"{wrong_choice} is none of {', '.join(_choices(annotated))}"
+    if "matching regex" in what:
+        return f"it has not the form that is wanted: {_description(annotated)}"
+    return re.sub(r"`([a-z]+)(?: \| null)?`", lambda found: _WORDS.get(found[1], found[0]), what)
 
 
 def _secret_file(name: str, source: Mapping[str, tuple[object, str]]) -> tuple[object, str] | None:

@@ -133,10 +133,10 @@ def test_settings_that_are_wrong_are_each_found_and_hold_up_no_other_check(
 
     found = [each["found"] for each in report["findings"] if each["check"] == "settings"]
     assert sorted(found) == [
-        "PAIRSTREAM_PARTITIONS: Expected `int`, got `str`",
+        "PAIRSTREAM_PARTITIONS: Expected a whole number, got text",
         "PAIRSTREAM_TRIGER_PAIRS is no setting; did you mean PAIRSTREAM_TRIGGER_PAIRS?",
         f"data-dirr in {config} is no setting; did you mean data-dir?",
-        f"run-timeout-seconds in {config}: Expected `float` > 0.0",
+        f"run-timeout-seconds in {config}: Expected a number > 0.0",
     ]
     assert all("default" in each["remedy"] for each in report["findings"]
                if each["check"] == "settings")  # fmt: skip

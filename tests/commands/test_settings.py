@@ -224,6 +224,27 @@ def test_wrong_value_is_named_where_it_stands(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("LAUNCHER", "podman", "'podman' is none of docker, kubernetes, none, process"),
+        ("HTTP_PORT", "x", "Expected a whole number, got text"),
+        ("TRIGGER_PAIRS", "0", "Expected a whole number >= 1"),
+        ("EVAL_FRACTION", "1", "Expected a number < 1.0"),
+        ("TRIGGER_QUIET_HOURS", "at night", "it has not the form that is wanted: Hours, in UTC, "),
+    ],
+)
+def test_what_is_wanted_is_said_in_plain_words(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"PAIRSTREAM_{variable}", value)
+
+    with pytest.raises(InvalidSettings) as refused:
+        load(TrainerSettings, None, {})
+
+    assert str(refused.value).startswith(f"PAIRSTREAM_{variable}: {said}")
+
+
 @pytest.mark.parametrize("content", [b"trigger-pairs = ", b"\xff", b"a = 1\na = 2", None])
 def test_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "broken.toml"
