@@ -20,7 +20,7 @@ from benchmarks.processes import Process
 from benchmarks.report import Figures, Goal, Measured, ratio
 from benchmarks.timing import warm_up
 
-EVENTS = 320_000
+EVENTS = 200_000
 COUNTED = 0.9
 # The group must not give a stopped worker up.
 PATIENCE = "300"

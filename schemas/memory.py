@@ -13,9 +13,11 @@ from pathlib import Path
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 _ARENAS = 2
-# Larger blocks go back to the system as they are freed: glibc would raise this to 32 MiB.
-_LARGE_BYTES = 256 * 1024
-_FREE_AT_THE_END_BYTES = 4 * 1024 * 1024
+# Blocks that are larger, and what is free beyond it at an arena's end, go back to the system at
+# once: glibc would raise both. Lower, a worker would get the memory of each batch anew, page by
+# page (a tenth of its work at 256 KiB and 4 MiB).
+_LARGE_BYTES = 8 * 1024 * 1024
+_FREE_AT_THE_END_BYTES = 32 * 1024 * 1024
 _LOOK_SECONDS = 5.0
 # Giving back takes some milliseconds.
 _WORTH_BYTES = 4 * 1024 * 1024
