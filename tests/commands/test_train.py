@@ -27,6 +27,8 @@ from trainer.selection import CutSettings
 from trainer.training_manifest import read_training
 from trainer.unpaired import labelled_line, write_labelled
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:

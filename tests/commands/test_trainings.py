@@ -30,6 +30,8 @@ from trainer.steps import note_step, note_wait
 from trainer.training_manifest import Started, read_training, write_started, write_training
 from trainer.verdict import Check, Verdict
 
+pytestmark = pytest.mark.long
+
 FIRST, SECOND, THIRD = "dpo-ds-000001", "dpo-ds-000002", "dpo-ds-000003"
 REFUSED = Verdict(passed=False, checks=[Check(name="margin", passed=False, note="too small")])
 STARTED = Started(NOW, "process", "python", "tag", "tiny", [])

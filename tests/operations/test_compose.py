@@ -13,6 +13,8 @@ from pairstream.__main__ import COMMANDS
 from schemas.settings import TopicSettings, TrainerSettings, WorkerSettings, convert, known_settings
 from tests.conftest import missing
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

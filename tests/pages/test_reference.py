@@ -21,6 +21,8 @@ from tests.conftest import missing
 from tests.operations.test_monitoring import served
 from tests.pages.reading import ROOT
 
+pytestmark = pytest.mark.long
+
 BUILD_SECONDS = 200
 
 PAGES = [name.removesuffix(".md") for name in docs_reference.PAGES]

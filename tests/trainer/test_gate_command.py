@@ -15,6 +15,8 @@ from trainer import gate_command
 from trainer.gate_command import ask_command, gate_words
 from trainer.verdict import Check
 
+pytestmark = pytest.mark.long
+
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]

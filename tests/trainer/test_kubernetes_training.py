@@ -13,6 +13,8 @@ from trainer.launcher import EngineUnavailable, make_launcher
 from trainer.training import run_training
 from trainer.training_manifest import TrainingManifest
 
+pytestmark = pytest.mark.long
+
 
 def train(bench: Bench, arguments: str = "") -> TrainingManifest:
     """By a launcher of its own, as a trainer that has just been started."""

@@ -9,6 +9,8 @@ from tests.trainer.launcher_promises import LauncherPromises
 from tests.trainer.played_cluster import PlayedCluster
 from trainer import kubernetes_launcher
 
+pytestmark = pytest.mark.long
+
 
 class TestProcess(LauncherPromises):
     @pytest.fixture

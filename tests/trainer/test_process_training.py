@@ -23,6 +23,8 @@ from trainer.launcher import EngineUnavailable
 from trainer.publishing import publish
 from trainer.training_manifest import read_started, write_started
 
+pytestmark = pytest.mark.long
+
 
 def test_a_training_that_succeeds_leaves_manifest_archive_and_latest(bench: Bench) -> None:
     manifest = bench.run()

@@ -17,6 +17,8 @@ from tests.ui.conftest import STEPS, hostile_pair
 from tests.ui.hostile import TEXTS
 from tests.ui.sites import SiteProcess, metrics_line
 
+pytestmark = pytest.mark.long
+
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

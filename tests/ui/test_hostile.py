@@ -10,6 +10,8 @@ from tests.ui.conftest import hostile_pair
 from tests.ui.hostile import LONG, TEXTS
 from tests.ui.sites import SiteProcess
 
+pytestmark = pytest.mark.long
+
 PAGE_MAX_BYTES = 1_500_000
 
 # Characters that steer a terminal or turn the order of what is read.
