@@ -5,6 +5,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -123,7 +124,7 @@ def _from_file(file: Path | None, problems: list[InvalidSettings]) -> dict[str, 
     found = {}
     for key, as_written, value in _flat(content):
         name = key.replace("-", "_")
-        if _is_known(name):
+        if name in _known():
             found[name] = (value, f"{as_written} in {file}")
         else:
             problems.append(_misspelt(name, f"{as_written} in {file}", key, "-"))
@@ -147,7 +148,7 @@ def _from_environment(problems: list[InvalidSettings]) -> dict[str, tuple[object
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if not variable.startswith(ENVIRONMENT_PREFIX) or name in NO_SETTINGS:
             continue
-        if _is_known(name):
+        if name in _known():
             found[name] = (value, variable)
         else:
             problems.append(_misspelt(name, variable, variable, "_"))
@@ -162,12 +163,9 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, tuple[object, str]]:
     }
 
 
+@cache
 def _known() -> frozenset[str]:
     return known_settings() | {secret + SECRET_FILE_SUFFIX for secret in SECRETS}
-
-
-def _is_known(name: str) -> bool:
-    return name in _known()
 
 
 def _misspelt(name: str, where: str, as_written: str, joiner: str) -> InvalidSettings:
