@@ -42,7 +42,7 @@ def run_trainer(
     once: bool,
     stop: threading.Event,
     vitals: TrainerVitals,
-    traces: TrainerTraces | None = None,
+    traces: TrainerTraces,
     accept_loss: bool = False,
 ) -> None:
     """Run until `stop` is set, or, with `once`, until nothing that was there is left to do.
@@ -51,7 +51,6 @@ def run_trainer(
     kind is PairsLost, unless `accept_loss`.
     """
     data = DataDir(settings.data_dir.absolute())
-    traces = traces or TrainerTraces()
     with _explained_disk_errors(data), _locked(data):
         known = open_source(data, source)
         with closing(PairsConsumer(settings, source.topic, source.partitions)) as consumer:
@@ -84,9 +83,8 @@ def serve(  # noqa: PLR0913 - the parts of a trainer
     once: bool,
     stop: threading.Event,
     vitals: TrainerVitals,
-    traces: TrainerTraces | None = None,
+    traces: TrainerTraces,
 ) -> None:
-    traces = traces or TrainerTraces()
     trigger = Trigger(settings.trigger_pairs, Policies.of(settings))
     log.info(
         "trainer_started",

@@ -21,6 +21,7 @@ from trainer.intake import Intake, Record
 from trainer.layout import DataDir
 from trainer.service import serve
 from trainer.source import open_source, remember_starts
+from trainer.traces import TrainerTraces
 from trainer.trigger import has_reached
 from trainer.vitals import TrainerVitals
 
@@ -124,6 +125,7 @@ def main(root: str, records: str, trigger_pairs: str, *, once: bool, curated: bo
         once=once,
         stop=threading.Event() if once else stop,
         vitals=TrainerVitals(settings),
+        traces=TrainerTraces(),
     )
 
 

@@ -41,6 +41,7 @@ from trainer.layout import DataDir
 from trainer.process_launcher import ProcessLauncher
 from trainer.service import serve
 from trainer.source import open_source, remember_starts
+from trainer.traces import TrainerTraces
 from trainer.train_dpo.files import write_result
 from trainer.trainings import Trainings
 from trainer.vitals import TrainerVitals
@@ -214,6 +215,7 @@ def start_trainer(disk: Path, world: Path, say: Say, *, once: bool) -> None:
         serve(
             settings, consumer, intake, outbox, trainings,
             once=once, stop=ends, vitals=TrainerVitals(settings),
+            traces=TrainerTraces(),
         )  # fmt: skip
         trainings.train_pending()
 

@@ -23,6 +23,7 @@ from trainer.layout import DataDir
 from trainer.moment import last_training, moment_of
 from trainer.new_pairs import NewPairs
 from trainer.service import serve
+from trainer.traces import TrainerTraces
 from trainer.vitals import TrainerVitals
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -150,6 +151,9 @@ def test_the_trainer_goes_by_its_policies(
     consumer.start(intake.positions)
     outbox = FileOutbox(tmp_path / "refused")
     vitals = TrainerVitals(settings)
-    serve(settings, consumer, intake, outbox, NoTrainings(), once=True, stop=stop, vitals=vitals)
+    serve(
+        settings, consumer, intake, outbox, NoTrainings(),
+        once=True, stop=stop, vitals=vitals, traces=TrainerTraces(),
+    )  # fmt: skip
 
     assert DataDir(tmp_path).dataset_names() == datasets
