@@ -105,6 +105,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         options.add_argument(flag)
     service = webdriver.ChromeService(driver_path)
     driver = webdriver.Chrome(options=options, service=service)
+    driver.implicitly_wait(WAIT_SECONDS)  # a click does not wait for the page that it leads to
     yield Browser(driver)
     driver.quit()
 
@@ -113,6 +114,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def browser(chromium: Browser) -> Browser:
     chromium.size(WIDE)
     chromium.scheme("light")
+    chromium.driver.get_log("browser")  # what another test left is not this one's
     return chromium
 
 
