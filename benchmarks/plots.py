@@ -24,7 +24,6 @@ NAMES = {
     "stock_faust": "stock Faust",
     "aiokafka": "aiokafka",
     "one_core": "1 worker, all on 1 core",
-    "one_worker": "1 worker on 1 core",
     "two_cores": "2 workers on 2 cores",
     "four_partitions": "1 worker, 4 partitions",
     "eight_partitions": "1 worker, 8 partitions",
@@ -109,7 +108,7 @@ def _restart(axes: Axes, found: Document) -> None:
 
 
 def _scaling(axes: Axes, found: Document) -> None:
-    names = ("one_core", "two_cores", "one_worker", "four_partitions", "eight_partitions")
+    names = ("one_core", "two_cores", "four_partitions", "eight_partitions")
     _rates(axes, found, names)
     axes.set_title("workers, cores and partitions")
 

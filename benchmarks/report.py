@@ -69,36 +69,36 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One goal and what became of it; `reached` is None where the figure was not measured."""
+    """One goal and what became of it; `reached` is None where that cannot be said."""
 
     goal: Goal
     median: float | None
     reached: bool | None
 
 
-def judge(goals: Sequence[Goal], measured: Measured) -> list[Judgement]:
-    """What is not correct has reached nothing."""
-    found = measured.medians
-    return [
-        Judgement(
-            goal, found[goal.figure], measured.is_correct and goal.is_reached_by(found[goal.figure])
-        )
-        if goal.figure in found
-        else Judgement(goal, None, None)
-        for goal in goals
-    ]
+def judge(goals: Sequence[Goal], measured: Measured, *, scale: float = 1) -> list[Judgement]:
+    """What is not correct has reached nothing; goals are those of whole loads, of `scale` 1."""
+    return [_judgement(goal, measured, scale) for goal in goals]
+
+
+def _judgement(goal: Goal, measured: Measured, scale: float) -> Judgement:
+    median = measured.medians.get(goal.figure)
+    if median is None or scale < 1:
+        return Judgement(goal, median, None)
+    return Judgement(goal, median, measured.is_correct and goal.is_reached_by(median))
 
 
 def document(
     letter: str, what: str, goals: Sequence[Goal], measured: Measured, around: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """One row as it is written down; `around` tells of the machine and the time."""
+    """One row as it is written down; `around` tells of the machine, the time and the options."""
+    scale = around["options"]["scale"]
     return {
         "row": letter,
         "what": what,
         "goals": [
             asdict(each.goal) | {"median": each.median, "reached": each.reached}
-            for each in judge(goals, measured)
+            for each in judge(goals, measured, scale=scale)
         ],
         "correct": measured.is_correct,
         "correctness": measured.correctness,

@@ -1,14 +1,11 @@
 """The Faust app: topics, table and agents wired to the pure core. No decisions here."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, cast
 
-import faust
 import structlog
-from yarl import URL
 
 from schemas import clients, dead_letters
 from schemas.dead_letters import Origin
@@ -29,8 +26,8 @@ from schemas.topics import (
 from schemas.traces import Begin
 from streams.batch_traces import BatchTraces
 from streams.changelog import StateReader
-from streams.credentials import credentials
 from streams.expiry import Clock, Expiry
+from streams.faust_app import faust_app
 from streams.fence import StallFence
 from streams.garblers import open_garblers
 from streams.letter_rate import LetterRate
@@ -39,19 +36,14 @@ from streams.pipeline import Pipeline
 from streams.producer import Record, RecordProducer
 from streams.redaction import open_redactor
 from streams.source_watch import watch_source
-from streams.table import RunTable, RunTableManager
-from streams.transport import Batch, BatchSchema, batching_transport
+from streams.table import RunTable
+from streams.transport import Batch, BatchSchema
 from streams.vitals import Stage, WorkerVitals
 from streams.work import WorkerParts
 
 log = structlog.get_logger()
 
 SERVICE = "pairstream-worker"
-
-# Batches that wait in memory behind those in flight.
-BUFFERED_BATCHES = 8
-
-FETCH_BYTES = 4 * 1024 * 1024
 
 
 class WorkerApp:
@@ -82,7 +74,7 @@ class WorkerApp:
             for topic in (RUN_EVENTS, GARBLE_REQUESTS)
         }
         self.clock = Clock()
-        self.faust = _faust_app(settings, self.traces, partitions, self.garblers.batch)
+        self.faust = faust_app(settings, self.traces, partitions, self.garblers.batch)
         self.state_reader = StateReader(
             clients.reader(settings, group=self.names.worker_app), self.names.state_changelog
         )
@@ -272,53 +264,3 @@ def _report(partition: int, records: int, effects: Effects) -> None:
     )
     for _, error in effects.refused:
         log.warning("record_refused", partition=partition, reason=error.reason, why=error.detail)
-
-
-class _App(faust.App):
-    # Else it would be this module's, and Faust's own lines would pass for ours.
-    logger = logging.getLogger("faust.pairstream")
-
-    def _create_directories(self) -> None:
-        """None: all that a worker keeps is in Kafka, and its disk may be read-only."""
-
-
-def _faust_app(
-    settings: WorkerSettings, traces: BatchTraces, partitions: int, garbled_at_once: int | None
-) -> faust.App:
-    names = Names(settings.topic_prefix)
-    urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
-    app = _App(
-        names.worker_app,
-        broker=urls,
-        broker_credentials=credentials(settings),
-        TableManager=RunTableManager,
-        store="memory://",
-        processing_guarantee="at_least_once",
-        topic_partitions=partitions,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        web_enabled=False,
-        consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=FETCH_BYTES,
-        broker_max_poll_records=settings.batch_records,
-        consumer_group_instance_id=settings.group_instance_id,
-        broker_session_timeout=settings.session_timeout_seconds,
-        broker_heartbeat_interval=settings.session_timeout_seconds / 5,
-        broker_request_timeout=max(30.0, settings.session_timeout_seconds + 5),
-        broker_commit_interval=1.0,
-        stream_buffer_maxsize=BUFFERED_BATCHES,
-        stream_wait_empty=True,
-        table_standby_replicas=0,
-        worker_redirect_stdouts=False,
-    )
-    slow = {}
-    if garbled_at_once is not None:
-        slow[names.topic(GARBLE_REQUESTS)] = garbled_at_once
-    app.transport = batching_transport(
-        urls,
-        app,
-        batch_records=settings.batch_records,
-        slow=slow,
-        committed=traces.committed,
-    )
-    return app

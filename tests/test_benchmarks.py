@@ -23,6 +23,7 @@ from schemas.topics import PAIRS, RUN_OUTCOMES
 from tests.apache_kafka import ApacheKafka
 
 AT_LEAST, AT_MOST = Goal("rate", "at least", 0.8), Goal("wait", "at most", 20, "ms")
+WHOLE = {"options": {"scale": 1}}
 
 
 # --- Report --------------------------------------------------------------------------------------
@@ -90,6 +91,12 @@ def test_what_is_not_correct_has_reached_nothing() -> None:
     assert judgement.reached is False
 
 
+def test_small_loads_are_not_judged() -> None:
+    [judgement] = judge([AT_LEAST], Measured(turns=[{"rate": 9.0}]), scale=0.1)
+
+    assert (judgement.median, judgement.reached) == (9.0, None)
+
+
 def test_document_is_json_with_every_turn_and_what_is_around() -> None:
     measured = Measured(
         turns=[{"rate": 0.7}, {"rate": 0.9}, {"rate": 1.0}],
@@ -98,7 +105,7 @@ def test_document_is_json_with_every_turn_and_what_is_around() -> None:
         notes=["slow peers get fewer events"],
     )
 
-    written = json.loads(json.dumps(document("a", "the worker", [AT_LEAST], measured, {"x": 1})))
+    written = json.loads(json.dumps(document("a", "the worker", [AT_LEAST], measured, WHOLE)))
 
     assert written == {
         "row": "a",
@@ -115,14 +122,14 @@ def test_document_is_json_with_every_turn_and_what_is_around() -> None:
         "turns": measured.turns,
         "facts": {"events": 5},
         "notes": ["slow peers get fewer events"],
-        "x": 1,
+        "options": {"scale": 1},
     }  # fmt: skip
 
 
 def test_table_has_a_line_for_each_goal() -> None:
     measured = Measured(turns=[{"rate": 0.85, "wait": 1234.5}])
 
-    lines = table([document("d", "way", [AT_LEAST, AT_MOST], measured, {})]).splitlines()
+    lines = table([document("d", "way", [AT_LEAST, AT_MOST], measured, WHOLE)]).splitlines()
 
     assert [line.split() for line in lines[1:]] == [
         ["d", "way:", "rate", "at", "least", "0.8", "0.85", "yes"],
@@ -133,7 +140,7 @@ def test_table_has_a_line_for_each_goal() -> None:
 def test_table_says_so_where_rows_differ() -> None:
     measured = Measured(turns=[{"rate": 0.85}], correctness={"same_rows": False})
 
-    assert "NOT CORRECT" in table([document("a", "way", [AT_LEAST], measured, {})])
+    assert "NOT CORRECT" in table([document("a", "way", [AT_LEAST], measured, WHOLE)])
 
 
 def test_every_row_of_the_table_is_measured_once() -> None:

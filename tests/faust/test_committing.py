@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from streams.app import BUFFERED_BATCHES
+from streams.faust_app import BUFFERED_BATCHES
 from tests.faust.memory import OURS, PLACE, STOCK, Memory, World, in_loop
 from tests.faust.worker import Worker
 

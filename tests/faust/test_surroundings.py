@@ -17,7 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.drivers import confluent
 
 from schemas.errors import PairstreamError
-from streams.app import _App
+from streams.faust_app import _App
 from streams.self_check import check_installation
 from streams.transport import BatchConsumer
 from tests.faust.memory import OURS, PLACE, STOCK, Memory, World, in_loop
@@ -46,6 +46,13 @@ def test_setting_that_stock_faust_has_otherwise(setting: str, stock: object, our
 
     assert getattr(faust.App("app", broker="kafka://127.0.0.1:1").conf, setting) == stock
     assert getattr(parts.faust.conf, setting) == ours
+
+
+@pytest.mark.parametrize(("session", "heartbeat"), [(6.0, 1.2), (15.0, 3.0), (600.0, 3.0)])
+def test_a_long_session_delays_no_rebalance(session: float, heartbeat: float) -> None:
+    parts, _ = worker_parts(session_timeout_seconds=session)
+
+    assert parts.faust.conf.broker_heartbeat_interval == pytest.approx(heartbeat)
 
 
 def test_nothing_is_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
