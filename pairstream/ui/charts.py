@@ -16,6 +16,8 @@ WIDE = 1160
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34
 MAX_POINTS = 300
 TICKS = 4
+# Of the values themselves: curves that differ by less are drawn as flat.
+FLAT = 1e-9
 BAR_SHARE = 0.8
 MAX_BAR = 56
 
@@ -62,8 +64,9 @@ def number(value: float) -> str:
 
 def ticks(low: float, high: float) -> list[float]:
     """Round values from below `low` to above `high`, about `TICKS` of them."""
-    if not low < high:
-        low, high = (low - 1, low + 1) if low else (0.0, 1.0)
+    if high - low <= FLAT * max(1.0, abs(low), abs(high)):
+        margin = max(1.0, abs(low) / 1000)
+        low, high = (low - margin, low + margin) if low else (0.0, 1.0)
     rough = (high - low) / TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * each for each in (1, 2, 5, 10) if power * each >= rough * 0.999)

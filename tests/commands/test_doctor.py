@@ -41,6 +41,13 @@ def examined(deployment: Deployment | None, *words: str) -> tuple[int, dict[str,
     return int(done.exception is not None), json.loads(done.stdout)
 
 
+@pytest.fixture
+def brokers_are_away(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options of a deployment without brokers, which are not waited for."""
+    monkeypatch.setattr("pairstream.doctor.brokers.ANSWER_SECONDS", 0.1)
+    return ["--bootstrap-servers", "127.0.0.1:1", "--launcher", "none"]
+
+
 def states(report: dict[str, Any]) -> dict[str, str]:
     return {finding["check"]: finding["state"] for finding in report["findings"]}
 
@@ -105,9 +112,8 @@ def test_other_partitions_are_found(deployment: Deployment) -> None:
     assert any("partitions are 4, not 5" in each["found"] for each in report["findings"])
 
 
-def test_brokers_that_are_away_hold_up_no_other_check() -> None:
-    words = ["--bootstrap-servers", "127.0.0.1:1", "--launcher", "none"]
-    code, report = examined(None, *words)
+def test_brokers_that_are_away_hold_up_no_other_check(brokers_are_away: list[str]) -> None:
+    code, report = examined(None, *brokers_are_away)
 
     assert code == 1
     assert (states(report)["brokers"], states(report)["disk"]) == ("wrong", "ok")
@@ -122,14 +128,13 @@ def test_settings_of_which_no_connection_can_be_made_hold_up_no_other_check() ->
 
 
 def test_settings_that_are_wrong_are_each_found_and_hold_up_no_other_check(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    brokers_are_away: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = tmp_path / "settings.toml"
     config.write_text(f'data-dirr = "x"\ndata-dir = "{tmp_path}"\nrun-timeout-seconds = 0\n')
     monkeypatch.setenv("PAIRSTREAM_TRIGER_PAIRS", "5")
     monkeypatch.setenv("PAIRSTREAM_PARTITIONS", "many")
-    words = ["--config", str(config), "--bootstrap-servers", "127.0.0.1:1", "--launcher", "none"]
-    code, report = examined(None, *words)
+    code, report = examined(None, "--config", str(config), *brokers_are_away)
 
     found = [each["found"] for each in report["findings"] if each["check"] == "settings"]
     assert sorted(found) == [
@@ -145,11 +150,12 @@ def test_settings_that_are_wrong_are_each_found_and_hold_up_no_other_check(
     assert str(tmp_path) in next(e["found"] for e in report["findings"] if e["check"] == "disk")
 
 
-def test_a_settings_file_that_cannot_be_read_is_found(tmp_path: Path) -> None:
+def test_a_settings_file_that_cannot_be_read_is_found(
+    brokers_are_away: list[str], tmp_path: Path
+) -> None:
     config = tmp_path / "settings.toml"
     config.write_text("partitions = ")
-    words = ["--config", str(config), "--bootstrap-servers", "127.0.0.1:1", "--launcher", "none"]
-    code, report = examined(None, *words)
+    code, report = examined(None, "--config", str(config), *brokers_are_away)
 
     assert (code, states(report)["settings"], states(report)["disk"]) == (1, "wrong", "ok")
 

@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 
+import pytest
 from click.testing import CliRunner
 
 from pairstream.__main__ import cli
@@ -56,6 +57,7 @@ def test_a_screen_is_written_over_the_one_before() -> None:
     assert f"...{REST_OF_LINE}" in text
 
 
+@pytest.mark.long
 def test_on_a_terminal_it_is_drawn_anew() -> None:
     """The real thing, on a pseudo-terminal."""
     leader, follower = pty.openpty()

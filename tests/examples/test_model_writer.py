@@ -1,4 +1,6 @@
+import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agent_loop import Agent
@@ -8,18 +10,22 @@ from streams.partition import Partition
 from tests.conftest import missing
 from tests.examples.test_agent_loop import Captured
 
-try:
-    import model_writer
-except ImportError:
-    missing("needs torch and transformers: pip install -e '.[train]'")
-
 pytestmark = pytest.mark.training
 
 PROMPT = [{"role": "user", "content": "Propose a strategy."}]
 
 
+@pytest.fixture(scope="module")
+def model_writer() -> Any:
+    """The module, which takes seconds to import: not where only other tests run."""
+    try:
+        return importlib.import_module("model_writer")
+    except ImportError:
+        missing("needs torch and transformers: pip install -e '.[train]'")
+
+
 def test_a_model_writes_a_run_that_settles(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    model_writer: Any, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_writer, "PROGRAM_TOKENS", 64)
     captured = Captured()
@@ -33,7 +39,7 @@ def test_a_model_writes_a_run_that_settles(
     assert settlement.outcome.void == 0
 
 
-def test_the_same_seed_and_run_write_the_same(tiny_model: Path) -> None:
+def test_the_same_seed_and_run_write_the_same(model_writer: Any, tiny_model: Path) -> None:
     def written(seed: int, run: int) -> str:
         return model_writer.Model(tiny_model, seed).for_run(run).propose(PROMPT)
 
@@ -42,7 +48,7 @@ def test_the_same_seed_and_run_write_the_same(tiny_model: Path) -> None:
 
 
 def test_a_program_is_asked_for_with_the_prompt_that_its_pair_will_have(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    model_writer: Any, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = model_writer.Model(tiny_model, seed=0)
     asked: list[list[dict[str, str]]] = []
@@ -73,5 +79,7 @@ def test_a_program_is_asked_for_with_the_prompt_that_its_pair_will_have(
         ("", ""),
     ],
 )
-def test_program_is_the_first_block_or_all_of_the_answer(answer: str, program: str) -> None:
+def test_program_is_the_first_block_or_all_of_the_answer(
+    model_writer: Any, answer: str, program: str
+) -> None:
     assert model_writer.program_in(answer) == program

@@ -58,7 +58,7 @@ def columns(hours: Sequence[tuple[int, str, int]]) -> list[Bin]:
     if not hours:
         return []
     first, last = hours[0][0], hours[-1][0]
-    span = next((each for each in SPANS if (last - first) // each < COLUMNS), SPANS[-1])
+    span = next((each for each in SPANS if last // each - first // each < COLUMNS), SPANS[-1])
     start = first // span
     parts: list[dict[str, int]] = [{} for _ in range(last // span - start + 1)]
     for hour, kind, runs in hours:
