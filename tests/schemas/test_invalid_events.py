@@ -21,6 +21,8 @@ from tests.schemas.wire import (
 )
 
 WHOLE = encoded(FINISHED)
+# Each quote in it could be taken for the start of a text, which took minutes.
+LONG_TEXT = b'{"x": ' + b"[" * 201 + b'"' + b'\\"' * 500_000
 DEEP = "[" * 100_000 + "]" * 100_000
 
 NOT_JSON: dict[str, bytes | None] = {
@@ -34,6 +36,8 @@ NOT_JSON: dict[str, bytes | None] = {
     "UTF-16": WHOLE.decode().encode("utf-16"),
     "a byte order mark": b"\xef\xbb\xbf" + WHOLE,
     "cut off": WHOLE[:-1],
+    "cut off in a long text": LONG_TEXT,
+    "cut off in a long text, at a backslash": LONG_TEXT + b"\\",
     "cut off after a wrong field": b'{"type": "run.finished", "run_id": 5, "time',
     "garbage after a wrong field": b'{"type": "run.finished", "run_id": 5, "time": ]}',
     "garbage after an unknown type": b'{"type": "run.paused", "run_id": "r-1" ]}',
