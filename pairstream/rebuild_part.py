@@ -24,7 +24,7 @@ from pairstream.reports import Report, report
 from pairstream.sorted_lines import SortedLines
 from schemas.errors import InvalidRecord, PairstreamError
 from schemas.rows import GarbleRequest, encode, parse_pair, parse_scored_row
-from schemas.settings import GarblingSettings, WorkerSettings
+from schemas.settings import GarblingSettings
 from streams.garblers import open_garblers
 from streams.pairs_only import PairsOnly
 from streams.partition import Effects
@@ -123,7 +123,7 @@ class LinesOfEvents(Lines):
 
     def __init__(self, settings: GarblingSettings) -> None:
         self._runs: dict[int, PairsOnly] = defaultdict(lambda: PairsOnly.by(settings))
-        self._memory_ms = int(WorkerSettings().settled_run_memory_seconds * 1000)
+        self._memory_ms = int(settings.settled_run_memory_seconds * 1000)
         self._garblers = open_garblers(settings)
         self._loop = asyncio.Runner()
         self._waiting: list[GarbleRequest] = []

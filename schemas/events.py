@@ -182,7 +182,7 @@ _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 # An event of ours has four levels. The decoder's own limit is what Python's stack has left, so it
 # would be another one for each caller.
 MAX_NESTING = 200
-# A text that does not end is one as well: else each of its quotes would be tried as another's start.
+# A text that does not end is one as well, or each of its quotes would be tried as another's start.
 _TEXT_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
 
 _peek_decoder = msgspec.json.Decoder(_Peek)

@@ -60,7 +60,7 @@ class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     topic_prefix: Annotated[
         str,
         Meta(
-            pattern=r"^[a-zA-Z0-9.-]{0,100}\Z",
+            pattern=r"^[a-zA-Z0-9._-]{0,100}\Z",
             description="Put before every topic, group and application id.",
         ),
     ] = ""
@@ -139,6 +139,11 @@ class PairingSettings(KafkaSettings, frozen=True, kw_only=True):
             "which it is discarded as too_large.",
         ),
     ] = RUN_MAX_BYTES
+    settled_run_memory_seconds: Annotated[
+        float,
+        Positive,
+        Meta(description="How long a settled run is remembered, to refuse what arrives late."),
+    ] = 14 * 86400.0
     redact: Annotated[
         Literal["off", "secrets", "secrets,personal"],
         Meta(description="What to take out of texts before rows are made of them."),
@@ -201,11 +206,6 @@ class WorkerSettings(GarblingSettings, frozen=True, kw_only=True):
     run_timeout_seconds: Annotated[
         float, Positive, Meta(description="Silence after which a run is settled as it stands.")
     ] = 3600.0
-    settled_run_memory_seconds: Annotated[
-        float,
-        Positive,
-        Meta(description="How long a settled run is remembered, to refuse what arrives late."),
-    ] = 14 * 86400.0
     open_runs_max_bytes: Annotated[
         int,
         Meta(

@@ -15,7 +15,6 @@ from schemas.rows import encode, parse_garble_request
 from schemas.settings import WorkerSettings
 from schemas.topics import (
     GARBLE_REQUESTS,
-    MAX_ROW_BYTES,
     PAIRS,
     RUN_EVENTS,
     STATE_TABLE,
@@ -214,19 +213,15 @@ class WorkerApp:
         return [self._letter(topic, record, error) for record, error in refused]
 
     def _letter(self, topic: Topic, record: Any, error: InvalidRecord) -> Record:
-        headers = dead_letters.headers(
+        key, value, headers = dead_letters.letter(
             Origin(record.topic, record.partition, record.offset),
-            reason=error.reason,
-            detail=error.detail,
+            error,
             service=SERVICE,
+            key=record.key,
+            value=record.value,
             original=record.headers,
         )
-        value = record.value
-        if value is not None and len(value) > MAX_ROW_BYTES:
-            # Only compression makes such a record possible; the whole stands where it came from.
-            headers.append((dead_letters.CUT, dead_letters.describe_cut(value)))
-            value = value[:MAX_ROW_BYTES]
-        return Record(self.names.dead_letters(topic), record.key, value, headers=headers)
+        return Record(self.names.dead_letters(topic), key, value, headers=headers)
 
     # --- Guards ----------------------------------------------------------------------------------
 

@@ -34,10 +34,11 @@ class PairsOnly(Partition):
         """Whether all rows of the run, were they made, are as small as they must be.
 
         Each text of an event stands in a row once at most, in twice its bytes at most, and each
-        attempt and strategy is in four rows at most. What is redacted may be longer.
+        attempt and strategy is in four rows at most. A garbled text takes twice that, and 100 kB.
+        What is redacted may be longer.
         """
         if self._redact is not None:
             return False
         row = 2 * opened.size + 4 * EVENT_BYTES
         rows = 4 * (len(opened.run.attempts) + len(opened.run.strategies)) + 1
-        return row <= MAX_ROW_BYTES and rows * row <= self._run_max_bytes
+        return 3 * row + 100_000 <= MAX_ROW_BYTES and rows * row <= self._run_max_bytes

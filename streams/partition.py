@@ -14,7 +14,7 @@ from typing import Self
 
 from schemas.errors import InvalidRecord
 from schemas.events import INVALID_EVENT, Event, RunExpired, RunFinished, parse_event
-from schemas.rows import Row, SettledBy, encode
+from schemas.rows import GarbleRequest, Row, SettledBy, encode
 from schemas.settings import RUN_MAX_BYTES, PairingSettings
 from schemas.topics import (
     GARBLE_REQUESTS,
@@ -24,6 +24,7 @@ from schemas.topics import (
     SCORED_ROWS,
     Topic,
 )
+from streams.garbling import garbled_bytes
 from streams.pairing import Redact, Settlement, give_up, settle
 from streams.redaction import open_redactor
 from streams.redaction_program import NotRedacted
@@ -330,7 +331,14 @@ def _encoded(settlement: Settlement, max_bytes: int) -> Rows | None:
         for row in group:
             value = encode(row)
             size += len(value)
-            if size > max_bytes or len(value) > MAX_ROW_BYTES:
+            if size > max_bytes or _record_bytes(row, value) > MAX_ROW_BYTES:
                 return None
             rows.append((topic, key, value))
     return rows
+
+
+def _record_bytes(row: Row, value: bytes) -> int:
+    """Of the largest record that the row becomes: a request has its garbled side still to come."""
+    if type(row) is GarbleRequest:
+        return len(value) + garbled_bytes(row)
+    return len(value)

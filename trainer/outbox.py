@@ -51,10 +51,10 @@ class Outbox:
         error: InvalidRecord,
     ) -> None:
         """Queue a dead letter with the record's bytes as they came."""
-        headers = dead_letters.headers(
-            origin, reason=error.reason, detail=error.detail, service=SERVICE, original=original
+        letter = dead_letters.letter(
+            origin, error, service=SERVICE, key=key, value=value, original=original
         )
-        self._send(self._names.dead_letters(PAIRS), key, value, headers)
+        self._send(self._names.dead_letters(PAIRS), *letter)
 
     def step(
         self,

@@ -164,7 +164,7 @@ class Strategy:
             attempt: its number from 1, once in a strategy; counted on from the highest by default.
         """
         with _Guard(self._run.publisher):
-            number = self._last_attempt + 1 if attempt is None else events.attempt_number(attempt)
+            number = events.attempt_number(self._last_attempt + 1 if attempt is None else attempt)
             fields = events.code_attempted(
                 strategy_id=self.strategy_id,
                 attempt=number,

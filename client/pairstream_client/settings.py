@@ -151,6 +151,6 @@ def topic_name(environment: Mapping[str, str], topic_prefix: object) -> str:
     prefix = topic_prefix
     if prefix is None:
         prefix = environment.get(ENVIRONMENT_PREFIX + "TOPIC_PREFIX", "")
-    if not isinstance(prefix, str) or not re.fullmatch(r"[a-zA-Z0-9.-]{0,100}", prefix):
-        raise ValueError("topic_prefix is not up to 100 letters, digits, dots and dashes")
+    if not isinstance(prefix, str) or not re.fullmatch(r"[a-zA-Z0-9._-]{0,100}", prefix):
+        raise ValueError("topic_prefix is not up to 100 letters, digits, dots, dashes, underscores")
     return prefix + TOPIC

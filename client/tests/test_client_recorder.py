@@ -127,6 +127,7 @@ def test_what_is_recorded_after_the_finish_is_dropped(keeping: KeepingPublisher)
         ([5, 2, None], [5, 2, 6]),
         ([1, 1, None], [1, 2]),
         (["x", 0, -1, 2**53, 1.0, True, None], [1]),
+        ([2**53 - 1, None], [2**53 - 1]),
         ([np.int64(3), None], [3, 4]),
     ],
 )

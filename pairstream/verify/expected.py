@@ -67,10 +67,19 @@ def settle(
 
 def _is_too_much(rows: list[Json], most: int) -> bool:
     """To within some bytes a row: a whole number stands in the worker's rows with a `.0`."""
-    sizes = [
-        len(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()) for row in rows
-    ]
-    return sum(sizes) > most or max(sizes, default=0) > MAX_ROW_BYTES
+    sizes = [_size(row) for row in rows]
+    largest = max(map(_with_what_is_garbled, rows, sizes), default=0)
+    return sum(sizes) > most or largest > MAX_ROW_BYTES
+
+
+def _with_what_is_garbled(row: Json, size: int) -> int:
+    """A garbled side may take twice what the good one takes, and 100,000 bytes."""
+    is_garbled = row.get("rejected") == []
+    return size + 2 * _size(row["chosen"][0]["content"]) + 100_000 if is_garbled else size
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def _collect(run_id: str, events: list[Json]) -> Json:

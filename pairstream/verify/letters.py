@@ -4,13 +4,16 @@ Memory: a digest for each dead letter and each bad record.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from confluent_kafka import Message
 
-from pairstream.letters import Letter, as_letter
+from pairstream.letters import Letter, as_letter, headers_of
 from pairstream.verify.report import Check
 from pairstream.verify.snapshot import Scope, Snapshot
+from schemas import dead_letters
+from schemas.dead_letters import Header
 from schemas.topics import Names, Topic, dead_letters_of
 
 Source = tuple[str, int, int]
@@ -33,9 +36,13 @@ class FoundLetter(NamedTuple):
     at: str
 
 
-def record_digest(message: Message) -> bytes:
-    """Of key and value as they came."""
-    return hashlib.sha256(repr((message.key(), message.value())).encode()).digest()[:16]
+def _digest(message: Message, headers: Sequence[Header] = ()) -> bytes:
+    """Of key and value as they came; by a letter's headers also where it has them cut."""
+    whole = (
+        dead_letters.whole_digest(message.key(), headers, dead_letters.KEY_CUT),
+        dead_letters.whole_digest(message.value(), headers, dead_letters.VALUE_CUT),
+    )
+    return hashlib.sha256(repr(whole).encode()).digest()[:16]
 
 
 class LetterComparison:
@@ -58,7 +65,7 @@ class LetterComparison:
             if self._scope.wants_key(message.key()):
                 self._check.found("a dead letter that names no record", at=letter.place)
             return
-        found = FoundLetter(record_digest(message), letter.reason, letter.place)
+        found = FoundLetter(_digest(message, headers_of(message)), letter.reason, letter.place)
         earlier = self._letters.setdefault(source, found)
         if earlier[:2] != found[:2]:
             self._check.found(
@@ -71,7 +78,7 @@ class LetterComparison:
         source = (str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
         if is_certain:
             stamp = message.timestamp()[1]
-            self._bad[source] = BadRecord(record_digest(message), reason, must, stamp)
+            self._bad[source] = BadRecord(_digest(message), reason, must, stamp)
         else:
             self._uncertain.add(source)
 

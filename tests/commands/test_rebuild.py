@@ -18,7 +18,7 @@ from pairstream.rebuild_part import LinesOfEvents, Work
 from pairstream.reports import Report
 from pairstream.sorted_lines import SortedLines
 from schemas.errors import PairstreamError
-from schemas.settings import GarblingSettings, WorkerSettings
+from schemas.settings import GarblingSettings
 from tests.commands.deployment import attempted, finished, proposed, started
 
 # --- Shares --------------------------------------------------------------------------------------
@@ -89,6 +89,8 @@ def test_merged_lines_are_the_first_of_each_id_in_order(
 
 # --- Folding -------------------------------------------------------------------------------------
 
+DEFAULTS = GarblingSettings()
+
 
 @dataclass(frozen=True)
 class _Record:
@@ -118,7 +120,7 @@ class _Record:
 
 def _log() -> list[_Record]:
     """Runs of two partitions, with so much between that what was settled is forgotten."""
-    pause_ms = int(WorkerSettings().settled_run_memory_seconds * 1000) // 4
+    pause_ms = int(DEFAULTS.settled_run_memory_seconds * 1000) // 4
     log: list[_Record] = []
     for number in range(12):
         run, partition = f"r-{number % 5}", number % 5 % 2
@@ -133,14 +135,20 @@ def _log() -> list[_Record]:
     return log
 
 
-def _lines(log: list[_Record], cuts: list[int]) -> list[bytes]:
-    lines = LinesOfEvents(GarblingSettings())
+def _lines(log: list[_Record], cuts: list[int], by: GarblingSettings = DEFAULTS) -> list[bytes]:
+    lines = LinesOfEvents(by)
     found = []
     for begin, end in zip([0, *cuts], [*cuts, len(log)], strict=True):
         found += lines.of(log[begin:end])  # type: ignore[arg-type]
     found += lines.rest()
     lines.close()
     return found
+
+
+def test_settled_runs_are_remembered_as_long_as_by_a_worker() -> None:
+    for_ever = GarblingSettings(settled_run_memory_seconds=100 * 365 * 86400.0)
+
+    assert len(_lines(_log(), [], for_ever)) == 5  # one for each run, though each came again
 
 
 @settings(deadline=None)

@@ -5,10 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from confluent_kafka import KafkaError, Producer
@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from pairstream.cluster import Cluster, wanted_topics
 from pairstream.reader import TopicReader
 from schemas import clients
+from schemas.dead_letters import Header
 from schemas.settings import TopicSettings
 from schemas.topics import GARBLE_REQUESTS, RUN_EVENTS, Names, Topic
 
@@ -75,9 +76,12 @@ class Deployment:
         *,
         properties: clients.ClientConfig | None = None,
         timestamp_ms: int = 0,
+        headers: Sequence[Header] = (),
     ) -> None:
         """Produce and wait for every acknowledgement."""
-        refused = self.offer(records, topic, properties=properties, timestamp_ms=timestamp_ms)
+        refused = self.offer(
+            records, topic, properties=properties, timestamp_ms=timestamp_ms, headers=headers
+        )
         assert refused == []
 
     def offer(
@@ -87,6 +91,7 @@ class Deployment:
         *,
         properties: clients.ClientConfig | None = None,
         timestamp_ms: int = 0,
+        headers: Sequence[Header] = (),
     ) -> list[str]:
         """Produce and wait for every answer; returns the names of the errors."""
         refused: list[str] = []
@@ -99,7 +104,7 @@ class Deployment:
         for key, value in records:
             producer.produce(
                 self.names.topic(topic), value, key,
-                on_delivery=on_delivery, timestamp=timestamp_ms,
+                on_delivery=on_delivery, timestamp=timestamp_ms, headers=cast("Any", list(headers)),
             )  # fmt: skip
         assert producer.flush(WAIT_SECONDS) == 0
         return refused

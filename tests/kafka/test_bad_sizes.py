@@ -168,6 +168,19 @@ def test_a_run_that_only_compression_made_small_enough_is_discarded_as_too_large
     _check_that_all_is_settled(deployment, {"large": "too_large", "run-0": None})
 
 
+def test_a_run_whose_garbled_pair_would_be_larger_than_any_record_is_discarded(
+    deployment: Deployment, pairstream: Pairstream
+) -> None:
+    for name, size in (("large", 4_700_000), ("fits", 2_000_000)):
+        attempt = attempted(1, "abc = 1 \n" * (size // 9), ok(1), run_id=name)
+        run = [started(name), proposed(run_id=name), attempt, finished(name)]
+        deployment.send(_records(run), properties=GENEROUS)
+    _check_that_all_is_settled(deployment, {"large": "too_large", "fits": None})
+
+    assert {row["run_id"] for row in deployment.rows(PAIRS)} == {"fits"}
+    pairstream("verify", env=deployment.environment)
+
+
 def test_an_event_larger_than_any_record_that_we_write_discards_its_run(
     deployment: Deployment,
 ) -> None:
@@ -177,15 +190,35 @@ def test_an_event_larger_than_any_record_that_we_write_discards_its_run(
     _check_that_all_is_settled(deployment, {"large": "too_large", "run-0": None})
 
 
-def test_a_bad_record_larger_than_any_that_we_write_ends_no_worker(deployment: Deployment) -> None:
-    deployment.send([(b"r", TOO_LONG.encode())], properties=GENEROUS)
+LARGE = TOO_LONG.encode()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers", "told"),
+    [
+        (b"r", LARGE, [], dead_letters.VALUE_CUT),
+        (LARGE, b"{}", [], dead_letters.KEY_CUT),
+        (b"r", None, [("more", LARGE)], dead_letters.HEADERS_CUT),
+    ],
+)
+def test_a_bad_record_larger_than_any_that_we_write_ends_no_worker(
+    deployment: Deployment,
+    pairstream: Pairstream,
+    key: bytes,
+    value: bytes | None,
+    headers: list[dead_letters.Header],
+    told: str,
+) -> None:
+    deployment.send([(key, value)], properties=GENEROUS, headers=headers)
     deployment.send(runs(0, 1))
     _check_that_all_is_settled(deployment, {"run-0": None})
     [letter] = deployment.dead_letters(RUN_EVENTS)
-    assert letter.key() == b"r"
-    assert TOO_LONG.encode().startswith(letter.value())
-    cut = dead_letters.read(letter.headers(), dead_letters.CUT)
-    assert cut == f"{len(TOO_LONG)} bytes, SHA-256 {sha256(TOO_LONG.encode()).hexdigest()}"
+    assert key.startswith(letter.key())
+    assert (value or b"").startswith(letter.value() or b"")
+    said = dead_letters.read(letter.headers(), told)
+    assert said is not None
+    assert told == dead_letters.HEADERS_CUT or sha256(LARGE).hexdigest() in said
+    pairstream("verify", env=deployment.environment)
 
 
 def _records(events: list[dict[str, Any]]) -> list[Record]:

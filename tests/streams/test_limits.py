@@ -10,6 +10,7 @@ from schemas.settings import RUN_MAX_BYTES
 from schemas.source import Source
 from schemas.topics import MAX_ROW_BYTES
 from streams.letter_rate import LetterRate
+from streams.pairs_only import PairsOnly
 from streams.partition import EVENT_BYTES, Effects, Partition
 from streams.state import check_source
 from tests.streams.histories import (
@@ -42,6 +43,22 @@ def test_run_as_large_as_it_may_be_is_judged() -> None:
     [outcome] = outcomes(apply(runs, to_log([*WHOLE, finished()])))
 
     assert outcome["outcome"] == "paired"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(2_750_000, None), (2_770_000, "too_large"), (4_700_000, "too_large")]
+)
+@pytest.mark.parametrize("kind", [Partition, PairsOnly])
+def test_run_is_discarded_where_its_garbled_pair_would_be_too_large(
+    kind: type[Partition], code: int, reason: str | None
+) -> None:
+    """The request fits in each case; a garbled text may be twice as long as the good one."""
+    run = [started(), proposed(), attempted(1, "x" * code, ok(1.0)), finished()]
+    effects = apply(kind(extended=False), to_log(run))
+
+    [settlement] = effects.settlements
+    assert settlement.outcome.reason == reason
+    assert bool(settlement.garble_requests) == (reason is None)
 
 
 def test_run_is_discarded_by_the_event_that_makes_it_too_large() -> None:

@@ -47,10 +47,17 @@ def test_a_record_that_was_not_acknowledged_fails_this_and_every_later_delivery(
             unheard.deliver()
 
 
-def test_a_record_that_is_too_large_fails_the_delivery_and_not_the_intake(unheard: Outbox) -> None:
+def test_a_step_that_is_too_large_fails_its_delivery(unheard: Outbox, tmp_path: Path) -> None:
+    dataset = read_manifest(publish(tmp_path, make_pairs(3)).datasets / "ds-000001")
+
+    with pytest.raises(PairstreamError, match=r"trainings\.v1: .*too large"):
+        unheard.step("dpo-ds-000001", "failed", dataset, "x" * (MAX_RECORD_BYTES + 1))
+
+
+def test_a_record_that_is_too_large_is_refused_as_far_as_it_fits(unheard: Outbox) -> None:
     unheard.refuse(b"key", b"x" * (MAX_RECORD_BYTES + 1), [], ORIGIN, ERROR)
 
-    with pytest.raises(PairstreamError, match=r"pairs\.v1-dlt: .*too large"):
+    with pytest.raises(PairstreamError, match="timed out"):
         unheard.deliver()
 
 
