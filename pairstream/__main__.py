@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from schemas.errors import InvalidSettings, PairstreamError
+from schemas.errors import DISK_ERRORS, InvalidSettings, PairstreamError
 
 COMMANDS = {
     "demo": "Everything on the embedded broker, up to a trained model.",
@@ -100,6 +100,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(2)
     except PairstreamError as error:
         _say(str(error))
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None and error.errno not in DISK_ERRORS:
+            raise
+        _say(
+            f"{error.filename or 'a file'} cannot be used ({error.strerror}): mend that, "
+            "or name another place"
+        )
         sys.exit(1)
     except click.ClickException as error:
         error.show()

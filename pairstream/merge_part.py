@@ -39,8 +39,12 @@ def merge(work: Merging) -> None:
 
 def main() -> None:
     set_up_logs()  # to standard error: standard output is for reports
-    merge(msgspec.json.decode(sys.stdin.buffer.read(), type=Merging))
-    report(Report(done=True))
+    merging = msgspec.json.decode(sys.stdin.buffer.read(), type=Merging)
+    try:
+        merge(merging)
+        report(Report(done=True))
+    except OSError as error:
+        report(Report(error=str(error)))
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ def main() -> None:
     try:
         for progress in write_lines(work):
             report(progress)
-    except PairstreamError as error:
+    except (PairstreamError, OSError) as error:
         report(Report(error=str(error)))
 
 

@@ -1,5 +1,12 @@
 """Errors that a user can act on: each carries one line that says what is wrong and what to do."""
 
+import errno
+
+# The disk's, or of those who may use it; the name of a file is not always told with them.
+DISK_ERRORS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM
+}  # fmt: skip
+
 
 class PairstreamError(Exception):
     """The command cannot go on; the message is the whole explanation. Exit code 1."""

@@ -4,7 +4,6 @@ Guarantee: whatever is killed when, every pair stands in one dataset and every d
 once. A training never holds up the intake.
 """
 
-import errno
 import fcntl
 import os
 import sqlite3
@@ -16,7 +15,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from schemas.errors import PairstreamError
+from schemas.errors import DISK_ERRORS, PairstreamError
 from schemas.settings import TrainerSettings
 from schemas.source import Source
 from trainer.consumer import PairsConsumer
@@ -162,18 +161,13 @@ def _locked(data: DataDir) -> Iterator[None]:
         yield
 
 
-_DISK_ERRORS = {
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM
-}  # fmt: skip
-
-
 @contextmanager
 def _explained_disk_errors(data: DataDir) -> Iterator[None]:
     """A failed write is final: what was not published is read again by the next start."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.errno not in DISK_ERRORS:
             raise
         raise PairstreamError(
             f"{error.filename or data.root} cannot be written ({os.strerror(error.errno or 0)}): "

@@ -153,3 +153,17 @@ def test_a_misspelt_command_is_told_the_nearest_one(pairstream: Pairstream) -> N
 
     assert done.returncode == 2
     assert "Did you mean trainer?" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "{file}/nowhere"])
+def test_a_folder_that_cannot_be_made_exits_with_1_and_one_line(
+    place: str, tmp_path: Path, pairstream: Pairstream
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = pairstream("demo", "--data-dir", place.format(file=file), check=False)
+
+    [line] = [line for line in done.stderr.splitlines() if "cannot be used" in line]
+    assert done.returncode == 1
+    assert line.startswith("pairstream: /")
+    assert "Traceback" not in done.stderr
