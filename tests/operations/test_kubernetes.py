@@ -75,6 +75,14 @@ def test_pods_are_without_rights() -> None:
             assert container["resources"]["limits"]["memory"]
 
 
+def test_services_are_no_settings() -> None:
+    """By default every pod gets PAIRSTREAM_UI_SERVICE_HOST and more, for a Service pairstream-ui:
+    a misspelt setting, with which nothing starts.
+    """
+    for manifest, spec in pods():
+        assert spec.get("enableServiceLinks") is False, named(manifest)
+
+
 def test_probes_ask_what_is_served() -> None:
     served = handler_of(WorkerVitals(WorkerSettings())).answers  # type: ignore[attr-defined]
     probes = 0
