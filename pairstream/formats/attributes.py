@@ -10,6 +10,11 @@ from pairstream.formats.conventions import Convention
 from pairstream.formats.record import Unreadable
 from pairstream.formats.spans import Note, Span
 
+# What names may say of a place; conventions need a third of it. More is no list of theirs, and
+# would cost a stack, or a number that Python reads for no one.
+MOST_PARTS = 32
+MOST_DIGITS = 9
+
 
 def first(attributes: Mapping[str, Any], names: Iterable[str]) -> Any:
     return next((attributes[name] for name in names if attributes.get(name) is not None), None)
@@ -45,12 +50,17 @@ def _structured(span: Span, names: tuple[str, ...]) -> list[Any]:
 
 
 def items(attributes: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:
-    """The list that stands flattened as PREFIX.0.name, PREFIX.1.name.inner and so on."""
+    """The list that stands flattened as PREFIX.0.name, PREFIX.1.name.inner and so on.
+
+    Raises: Unreadable.
+    """
     start = prefix + "."
     root: dict[str, Any] = {}
     for name, value in attributes.items():
         if name.startswith(start):
-            *path, last = name[len(start) :].split(".")
+            *path, last = name[len(start) :].split(".", MOST_PARTS)
+            if len(path) == MOST_PARTS:
+                raise Unreadable(f"an attribute {start}... has more than {MOST_PARTS} parts")
             place = root
             for part in path:
                 inner = place.setdefault(part, {})
@@ -69,12 +79,17 @@ def _listed(value: Any) -> Any:
         return value
     inner = {name: _listed(item) for name, item in value.items()}
     if inner and all(name.isdecimal() for name in inner):
+        if max(map(len, inner)) > MOST_DIGITS:
+            raise Unreadable(f"a list in its attributes counts in more than {MOST_DIGITS} digits")
         return [inner[name] for name in sorted(inner, key=int)]
     return inner
 
 
 def scores_of(span: Span, notes: Iterable[Note]) -> dict[str, float]:
-    """Every score of the span by its name, in its attributes and in what was said of it."""
+    """Every score of the span by its name, in its attributes and in what was said of it.
+
+    Raises: Unreadable.
+    """
     found = _flattened_scores(span.attributes, words.SCORE_PREFIXES)
     for note in [*span.notes, *notes]:
         if note.name == words.SCORE_EVENT:
@@ -83,7 +98,7 @@ def scores_of(span: Span, notes: Iterable[Note]) -> dict[str, float]:
 
 
 def trace_scores_of(span: Span) -> dict[str, float]:
-    """Those of the whole trace, which may stand on any span."""
+    """Those of the whole trace, which may stand on any span. Raises: Unreadable."""
     return _flattened_scores(span.attributes, words.TRACE_SCORE_PREFIXES)
 
 

@@ -146,7 +146,10 @@ def _span(span: _Span, resource: dict[str, Any], place: str) -> Span:
 
 
 def _plain(attributes: list[_KeyValue]) -> dict[str, Any]:
-    return {attribute.key: attribute.value.plain() for attribute in attributes}
+    try:
+        return {attribute.key: attribute.value.plain() for attribute in attributes}
+    except RecursionError as error:  # Python may go less deep than the decoder
+        raise Unreadable("no OTLP/JSON: its values are nested too deep") from error
 
 
 def _whole(value: Whole) -> int:

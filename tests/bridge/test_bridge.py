@@ -138,6 +138,20 @@ def test_topic_of_the_collector_is_read_in_both_encodings(deployment: Deployment
     assert len({event["run_id"] for event in events}) == 2
 
 
+def test_trace_that_cannot_be_mapped_ends_nothing(deployment: Deployment) -> None:
+    hostile = json.loads(TRACE)
+    for span in hostile["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        span["traceId"] = "f" * 32
+        span["attributes"].append({"key": "evaluations." + "a." * 600, "value": {"intValue": "1"}})
+
+    with bridge(deployment, "--listen", "127.0.0.1:0") as line:
+        for export in (json.dumps(hostile).encode(), TRACE):
+            assert post(url_in(line), export, JSON)[0] == 200
+        events = await_events(deployment, 5)
+
+    assert "f" * 32 not in {event["run_id"] for event in events}
+
+
 def test_restart_maps_no_trace_from_a_part_of_its_spans(deployment: Deployment) -> None:
     check_restart(deployment)
 

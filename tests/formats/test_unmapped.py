@@ -78,6 +78,52 @@ def test_attributes_of_ours_win() -> None:
     assert named == ("r-7", "t-7", "p-7", "a-7")
 
 
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("evaluations." + "a." * 600 + "b", "evaluations.... has more than 32 parts"),
+        (f"evaluations.{'1' * 5000}.evaluation.score", "counts in more than 9 digits"),
+        ("llm.input_messages." + "0." * 33 + "message", "llm.input_messages.... has more than 32"),
+    ],
+    ids=["deep", "many digits", "deep messages"],
+)
+def test_trace_whose_attributes_no_stack_or_number_holds_is_named(key: str, why: str) -> None:
+    export = copy.deepcopy(OPENAI_AGENTS)
+    for span in spans_of(export):
+        with_attribute([span], span["name"], key, {"intValue": "3"})
+
+    mapped, [line], _ = events("openinference", of_text(export))
+
+    assert mapped == []
+    assert why in line
+
+
+def test_list_of_an_attribute_that_counts_beyond_all_is_named() -> None:
+    export = copy.deepcopy(OPENAI_AGENTS)
+    items = [{"key": "9" * 5000, "value": {"intValue": "3"}}]
+    with_attribute(
+        spans_of(export), "execute_python", "evaluations.x", {"kvlistValue": {"values": items}}
+    )
+
+    mapped, [line], _ = events("openinference", of_text(export))
+
+    assert (mapped, "counts in more than 9 digits" in line) == ([], True)
+
+
+@pytest.mark.parametrize("depth", [100, 400, 600, 2000, 20_000])
+def test_values_nested_too_deep_are_named(depth: int) -> None:
+    """How deep is too deep is Python's to say, and differs: named or mapped, but no crash."""
+    inner = b'{"intValue":"3"}'
+    value = b'{"kvlistValue":{"values":[{"key":"a","value":' * depth + inner + b"}]}}" * depth
+    export = copy.deepcopy(OPENAI_AGENTS)
+    with_attribute(spans_of(export), "execute_python", "x", {"stringValue": "VALUE"})
+    text = orjson.dumps(export).replace(b'{"stringValue":"VALUE"}', value)
+
+    mapped, unmapped, _ = events("openinference", of_text(text))
+
+    assert (len(mapped), len(unmapped)) in ((5, 0), (0, 1))
+
+
 def test_trace_whose_root_is_not_there_is_not_over() -> None:
     export = copy.deepcopy(OPENAI_AGENTS)
     for scope in export["resourceSpans"][0]["scopeSpans"]:
