@@ -157,14 +157,13 @@ class Search:
             return None
         newest = datetime.fromtimestamp(newest_ms / 1000, UTC)
         told = config.get("retention.ms")
-        kept_ms = FOR_EVER if told is None else int(told)
-        is_by_age = kept_ms != FOR_EVER
+        gone_after = None if told is None else _gone_after(newest, int(told))
         return TopicTraces(
             topic=topic,
             records=records,
             newest=newest,
-            kept="unknown" if told is None else "by_age" if is_by_age else "for_ever",
-            gone_after=newest + timedelta(milliseconds=kept_ms) if is_by_age else None,
+            kept="unknown" if told is None else "by_age" if gone_after else "for_ever",
+            gone_after=gone_after,
             ends=dict(sorted(ends.items())),
         )
 
@@ -207,6 +206,16 @@ class Search:
             yield message
             if count % PROGRESS_EVERY == 0:
                 self._progress(topic, count)
+
+
+def _gone_after(newest: datetime, kept_ms: int) -> datetime | None:
+    """None: never, as after the year 9999, for which people write retention.ms=2^63-1."""
+    if kept_ms == FOR_EVER:
+        return None
+    try:
+        return newest + timedelta(milliseconds=kept_ms)
+    except OverflowError:
+        return None
 
 
 def _told(value: bytes | None) -> RunOf | None:

@@ -12,10 +12,15 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from confluent_kafka.admin import NewTopic
 
 from pairstream.__main__ import cli
+from pairstream.cluster import Cluster, apply_topics
+from pairstream.forget_facts import Search
+from pairstream.sending import Sender
 from schemas.errors import PairstreamError
-from schemas.topics import PAIRS, RUN_EVENTS, RUN_OUTCOMES
+from schemas.settings import TopicSettings
+from schemas.topics import PAIRS, RUN_EVENTS, RUN_OUTCOMES, Names
 from tests.commands.deployment import started
 from tests.trainer.invariants import snapshot
 from tests.verify.healthy import Damageable, findings, live_through
@@ -91,6 +96,24 @@ def test_the_text_says_how_to_delete_what_is_kept_for_ever(deployment: Damageabl
         if message.key() == TRAINED.encode()
     ]
     assert (place["partition"], place["offset"]) == (pair.partition(), pair.offset() + 1)
+
+
+@pytest.mark.parametrize("told", ["-1", str(2**63 - 1), str(9000 * 365 * 86_400_000)])
+def test_what_outlasts_the_calendar_is_kept_for_ever(
+    embedded_broker: str, prefix: str, tmp_path: Path, told: str
+) -> None:
+    settings = TopicSettings(bootstrap_servers=embedded_broker, topic_prefix=prefix, partitions=1)
+    topic = Names(prefix).topic(RUN_EVENTS)
+    cluster = Cluster(settings)
+    cluster.create([NewTopic(topic, 1, 1, config={"retention.ms": told})])
+    list(apply_topics(cluster, settings))
+    sender = Sender(settings)
+    sender.send(topic, b"r-1", json.dumps(started("r-1")).encode())
+    sender.finish("events", remedy="none")
+
+    [found] = Search(settings, DataDir(tmp_path), lambda *_: None).traces(["r-1"]).topics
+
+    assert (found.kept, found.gone_after) == ("for_ever", None)
 
 
 def test_an_open_run_is_found_in_the_state(deployment: Damageable) -> None:
