@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from schemas import clients
 from schemas.dead_letters import Header
 from schemas.errors import PairstreamError
+from schemas.printable import printable
 from schemas.settings import KafkaSettings
 
 DELIVERY_SECONDS = 150.0
@@ -64,7 +65,8 @@ class Sender:
             return
         if label and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             self.too_large += 1
-            click.echo(f"{label}: too large for the topic ({error.str()})", err=True)
+            # Agents name runs and spans, which stand in labels.
+            click.echo(printable(f"{label}: too large for the topic ({error.str()})"), err=True)
             return
         self._failed += 1
         self._first_error = self._first_error or error.str()

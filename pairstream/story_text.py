@@ -163,8 +163,8 @@ def _pair_lines(pair: PairFacts) -> Iterator[str]:
     rejected = _side(pair.rejected_attempt, pair.rejected_score)
     if pair.rejected_attempt is None:
         rejected = _garbled_side(pair)
-    strategy = _shown_id(pair.strategy_id)
-    yield f"  {pair.pair_id}  {pair.rule}  {strategy}  chosen {chosen}, rejected {rejected}"
+    pair_id, strategy = _shown_id(pair.pair_id), _shown_id(pair.strategy_id)
+    yield f"  {pair_id}  {pair.rule}  {strategy}  chosen {chosen}, rejected {rejected}"
     if pair.left_out is not None:
         yield f"      {_left_out(pair.left_out)}"
     elif pair.dataset is None:
@@ -181,9 +181,10 @@ def _pair_lines(pair: PairFacts) -> Iterator[str]:
 def _garbled_side(pair: PairFacts) -> str:
     if pair.garbler is None:
         return "to be garbled"
+    garbler = _shown_id(pair.garbler)
     if pair.garbled_distance is None:
-        return f"garbled ({pair.garbler})"
-    return f"garbled ({pair.garbler}, distance {pair.garbled_distance:g})"
+        return f"garbled ({garbler})"
+    return f"garbled ({garbler}, distance {pair.garbled_distance:g})"
 
 
 def _left_out(left_out: LeftOutPlace) -> str:

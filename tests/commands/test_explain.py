@@ -397,6 +397,23 @@ def test_no_character_of_an_agent_steers_the_terminal(
     assert as_json.isascii()
 
 
+def test_no_character_of_a_foreign_row_steers_the_terminal(deployment: Deployment) -> None:
+    deployment.say(*first_time_run("r-1"))
+    deployment.settle()
+    deployment.garble()
+    pairs = deployment.names.topic(PAIRS)
+    for record in deployment.records(pairs):
+        evil = {"pair_id": "\x1b[2J", "garbler": "\x9b31m\nrun r-1: discarded"}
+        foreign = json.dumps({**json.loads(record.value()), **evil}).encode()
+        deployment.send(pairs, record.key(), foreign)
+
+    text = deployment.run("explain", "r-1")
+
+    assert r"\x1b[2J" in text
+    assert r"garbled (\x9b31m\nrun r-1: discarded)" in text
+    assert all(character.isprintable() for line in text.split("\n") for character in line)
+
+
 def test_a_pair_that_no_dataset_took_says_why(deployment: Deployment) -> None:
     tie = [attempted("r-2", 1, 0), attempted("r-2", 2, 0.5)]
     deployment.say(*first_time_run("r-1"), started("r-2"), proposed("r-2"), *tie, finished("r-2"))

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
-from schemas.topics import RUN_EVENTS
+import pytest
+
+from pairstream.sending import Sender
+from schemas.topics import MAX_RECORD_BYTES, RUN_EVENTS
 from tests.commands.deployment import Deployment, attempted, proposed, started
 from tests.conftest import Pairstream
 
@@ -53,3 +56,21 @@ def test_file_or_topic_that_is_not_there_is_named(
     no_topic = pairstream("ingest", "-", env=elsewhere, stdin="", check=False)
     assert no_topic.returncode == 1
     assert "pairstream topics apply" in no_topic.stderr
+
+
+def test_a_label_that_an_agent_chose_does_not_steer_the_terminal(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sender = Sender(deployment.settings)
+
+    sender.send(
+        deployment.names.topic(RUN_EVENTS),
+        b"r",
+        bytes(MAX_RECORD_BYTES + 1),
+        label="run \x1b[2Jr-1\nrun r-2",
+    )
+    sender.finish("events", remedy="none")
+
+    assert sender.too_large == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(r"run \x1b[2Jr-1\nrun r-2: too large for the topic")
