@@ -30,7 +30,7 @@ class Follower:
         counts = Cluster(settings).require(*topics)
         starts = [place for topic in topics for place in _starts(settings, topic, counts, since)]
         self._since_ms = int(since.timestamp() * 1000) if since else 0
-        group = Names(settings.topic_prefix).trainer_group + "-tail"
+        group = Names(settings.topic_prefix).reader_group
         self._consumer = Consumer(clients.reader(settings, group=group))
         self._consumer.assign(starts)
 

@@ -21,7 +21,7 @@ from schemas.topics import (
     Topic,
 )
 
-Role = Literal["agent", "worker", "trainer", "reader", "admin"]
+Role = Literal["agent", "worker", "trainer", "reader", "bridge", "admin"]
 Resource = Literal["topic", "group"]
 Operation = Literal["READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS"]
 
@@ -60,6 +60,14 @@ def _reader_group(names: Names) -> str:
     return names.reader_group
 
 
+def _bridge_group(names: Names) -> str:
+    return names.bridge_group
+
+
+def _spans(names: Names) -> str:
+    return names.spans
+
+
 def _every(operations: tuple[Operation, ...], why: str) -> tuple[Need, ...]:
     everything = [*map(_topic, TOPICS), _changelog]
     return tuple(Need("topic", name, operations, why) for name in everything)
@@ -90,6 +98,11 @@ ROLES: dict[Role, tuple[Need, ...]] = {
         Need("group", _trainer_group, ("DESCRIBE",), "shows lag"),
         Need("group", _reader_group, ("DESCRIBE",), "reads; librdkafka asks for its coordinator"),
     ),
+    "bridge": (
+        Need("topic", _topic(RUN_EVENTS), ("WRITE",), "sends its events"),
+        Need("topic", _spans, ("CREATE", "READ", "WRITE"), "keeps spans, and maps what is whole"),
+        Need("group", _bridge_group, ("READ",), "commits how far it has come"),
+    ),
     "admin": (
         *_every(("CREATE", "DESCRIBE_CONFIGS", "READ"), "makes and compares topics"),
         *(
@@ -108,7 +121,9 @@ COMMANDS: dict[Role, str] = {
     "agent": "the client library, `ingest`, `spool send`",
     "worker": "`worker`",
     "trainer": "`trainer`",
-    "reader": "`status`, `explain`, `verify`, `replay`, `dlt list`, `dlt show`",
+    "reader": "`status`, `explain`, `verify`, `replay`, `dlt list`, `dlt show`, `tail`, "
+    "`ui` (promoting models there takes the admin's)",
+    "bridge": "`bridge otlp` (with `--from-topic` READ on those topics, not the one of spans)",
     "admin": "`topics apply`, `topics migrate`, `dlt replay`, `models promote`, `forget`, "
     "`worker --rebuild`",
 }

@@ -139,6 +139,16 @@ class Names:
         return self.trainer_group + "-reader"
 
     @property
+    def bridge_group(self) -> str:
+        """The bridge commits here how far it has come; it has no members either."""
+        return self.prefix + "pairstream-bridge"
+
+    @property
+    def spans(self) -> str:
+        """Where the bridge keeps the spans that it is sent; it makes the topic itself."""
+        return self.prefix + "pairstream.otlp-spans"
+
+    @property
     def state_changelog(self) -> str:
         """Faust's name for the changelog of the worker's table."""
         return f"{self.worker_app}-{STATE_TABLE}-changelog"

@@ -23,7 +23,7 @@ from tests.apache_kafka import ApacheKafka, free_ports
 from tests.token_server import AUDIENCE, TokenServer
 
 ADMIN = "admin"
-USERS = ("agent", "worker", "trainer", "reader")
+USERS = ("agent", "worker", "trainer", "reader", "bridge")
 KEY_PASSWORD = "key-of-the-key"
 
 # Whoever comes by the node's own listener without TLS is the test itself.

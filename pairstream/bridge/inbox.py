@@ -9,9 +9,8 @@ from confluent_kafka.admin import NewTopic
 from pairstream.cluster import Cluster
 from schemas import clients
 from schemas.settings import TopicSettings
-from schemas.topics import DAY_MS, MAX_RECORD_BYTES
+from schemas.topics import DAY_MS, MAX_RECORD_BYTES, Names
 
-INBOX = "pairstream.otlp-spans"
 RETENTION_MS = DAY_MS
 
 ACKNOWLEDGED_SECONDS = 8.0
@@ -29,7 +28,7 @@ class NotKept(Exception):
 def inbox_topic(settings: TopicSettings) -> NewTopic:
     """Pure."""
     return NewTopic(
-        settings.topic_prefix + INBOX,
+        Names(settings.topic_prefix).spans,
         settings.partitions,
         settings.replication_factor,
         config={

@@ -13,8 +13,8 @@ from schemas import clients
 from schemas.errors import PairstreamError
 from schemas.retries import retried
 from schemas.settings import KafkaSettings
+from schemas.topics import Names
 
-GROUP = "pairstream-bridge"
 ANSWER_SECONDS = 10.0
 BATCH = 500
 
@@ -24,7 +24,7 @@ class SpanReader:
 
     def __init__(self, settings: KafkaSettings, topics: Mapping[str, int]) -> None:
         # Where retention has taken what was not read yet, the oldest that is left comes next.
-        config = clients.reader(settings, group=settings.topic_prefix + GROUP)
+        config = clients.reader(settings, group=Names(settings.topic_prefix).bridge_group)
         self._consumer = Consumer(config | {"auto.offset.reset": "earliest"})
         wanted = [TopicPartition(name, p) for name, count in topics.items() for p in range(count)]
         committed = retried(

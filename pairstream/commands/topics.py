@@ -75,9 +75,9 @@ def acls(
     """Print the ACLs that each process needs, the least, as lines of kafka-acls.sh.
 
     The roles: agent (the client library, ingest), worker, trainer, reader (status, explain,
-    verify, replay, dlt list) and admin (topics apply, dlt replay, models promote). Worker and
-    trainer refuse to start without theirs. With --apply they are made, by a super user; what is
-    there already stays, and nothing is ever removed.
+    verify, replay, dlt list, tail, ui), bridge (bridge otlp) and admin (topics apply, dlt replay,
+    models promote). Worker and trainer refuse to start without theirs. With --apply they are made,
+    by a super user; what is there already stays, and nothing is ever removed.
 
     \b
     Examples:

@@ -138,7 +138,7 @@ class Follower:
         partitions = cluster.require(*self.topics, wait_seconds=ANSWER_SECONDS)
         self._check_source(cluster)
         # What retention has taken is no loss here: it starts with what is kept.
-        config = clients.reader(self._settings, group=self._names.trainer_group + "-ui")
+        config = clients.reader(self._settings, group=self._names.reader_group)
         ours = {"auto.offset.reset": "earliest", "log_level": 0, "error_cb": self._on_error}
         self._all_down.clear()
         with closing(Consumer(config | ours)) as consumer:

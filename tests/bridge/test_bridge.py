@@ -19,7 +19,6 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from pairstream.bridge.inbox import NotKept
 from pairstream.bridge.intake import listening
-from pairstream.bridge.span_reader import GROUP
 from schemas import clients
 from schemas.topics import RUN_EVENTS
 from tests.apache_kafka import ApacheKafka
@@ -197,8 +196,7 @@ def halves(export: bytes) -> tuple[bytes, bytes]:
 
 def await_position(deployment: Deployment, topic: str, offset: int) -> None:
     """What is committed is what a bridge reads on from."""
-    group = f"{deployment.names.prefix}{GROUP}"
-    consumer = Consumer(clients.reader(deployment.settings, group=group))
+    consumer = Consumer(clients.reader(deployment.settings, group=deployment.names.bridge_group))
 
     def position() -> int:
         [found] = consumer.committed([TopicPartition(topic, 0)], timeout=10)

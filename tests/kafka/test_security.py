@@ -1,13 +1,17 @@
 """Kafka with TLS, passwords, tokens, certificates and ACLs: who proves itself gets just its own."""
 
+import re
 import shlex
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import orjson
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import (
     AclBindingFilter,
     AclOperation,
@@ -18,6 +22,7 @@ from confluent_kafka.admin import (
 )
 
 from pairstream.cluster import Cluster, apply_topics
+from pairstream.ends import bounded_consumer
 from pairstream.permissions import apply_rules, binding, check_permissions, script
 from pairstream_client import Publisher, RunRecorder
 from schemas import clients
@@ -27,9 +32,11 @@ from schemas.settings import ENVIRONMENT_PREFIX, KafkaSettings, convert
 from schemas.topics import RUN_EVENTS, SCORED_ROWS, Names
 from tests.apache_kafka import ApacheKafka
 from tests.conftest import Pairstream
+from tests.formats.reading import RECORDED
 from tests.kafka.services import Deployment
 from tests.kafka.test_worker import await_settled, runs
 from tests.secure_kafka import ADMIN, KEY_PASSWORD, USERS, SecureKafka, password_of
+from tests.ui.sites import SiteProcess
 from tests.waiting import wait_for
 from trainer.datasets import dataset_lines
 
@@ -66,15 +73,18 @@ def kafka(
 def deployment(kafka: SecureKafka, prefix: str, tmp_path: Path) -> Deployment:
     """Its own settings pass everywhere; `as_user` puts a principal's into its environment."""
     made = Deployment(kafka.bootstrap_servers, prefix, tmp_path)
-    cluster = Cluster(made.settings)
-    list(apply_topics(cluster, made.settings))
+    list(apply_topics(Cluster(made.settings), made.settings))
     for role in ROLE_NAMES:
-        apply_rules(cluster, rules(role, f"User:{role}", made.names))
-        # A broker takes them over a moment after it has answered.
-        settings = settings_of(made, kafka.by_password(role))
-        theirs = Cluster(settings)
-        wait_for(lambda: complaint(theirs, settings, role) == "")  # noqa: B023 - at once
+        allow(made, kafka, role)
     return made
+
+
+def allow(deployment: Deployment, kafka: SecureKafka, role: Role) -> None:
+    apply_rules(Cluster(deployment.settings), rules(role, f"User:{role}", deployment.names))
+    # A broker takes them over a moment after it has answered.
+    settings = settings_of(deployment, kafka.by_password(role))
+    theirs = Cluster(settings)
+    wait_for(lambda: complaint(theirs, settings, role) == "")
 
 
 def complaint(cluster: Cluster, settings: KafkaSettings, role: Role) -> str:
@@ -182,6 +192,50 @@ def test_the_main_job_needs_no_more_than_the_acls_say(
     }
     for log in (worker.log, trainer.log):
         _check_no_secret(log)
+
+
+def test_tail_site_and_bridge_need_no_more_than_the_acls_say(
+    deployment: Deployment, kafka: SecureKafka, tmp_path: Path
+) -> None:
+    allow(deployment, kafka, "bridge")
+    trace = (RECORDED / "openinference" / "openai_agents.jsonl").read_bytes()
+    reader = kafka.by_password("reader")
+
+    as_user(deployment, kafka.by_password("bridge"))
+    listens = ("--listen", "127.0.0.1:0", "--quiet-seconds", "0.2")
+    with deployment.running("bridge", "otlp", *listens) as bridge:
+        bridge.await_log("listens at ")
+        [url] = re.findall(r"listens at (\S+)", bridge.log)
+        request = urllib.request.Request(url, trace, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=CLOSE_SECONDS) as answer:
+            assert answer.status == 200
+        bridge.wait_until(lambda: len(deployment.rows(RUN_EVENTS)) == 5, "its events")
+        bridge.wait_until(lambda: _bridges_position(deployment) == 1, "its position")
+        assert bridge.stop() == 143, bridge.log
+    run_id = deployment.rows(RUN_EVENTS)[0]["run_id"]
+
+    as_user(deployment, reader)
+    with (
+        deployment.running("tail", "--topic", "outcomes", "-n", "1") as tail,
+        SiteProcess(deployment.environment, home=tmp_path / "site") as site,
+    ):
+        tail.await_log("following ")
+        as_user(deployment, kafka.by_password("worker"))
+        with deployment.running("worker") as worker:
+            await_settled(deployment, worker, 1)
+        assert tail.await_end() == 0, tail.log
+        assert run_id in tail.log
+        site.wait_for("/runs", lambda text: run_id in text)
+
+
+def _bridges_position(deployment: Deployment) -> int:
+    """How many records of spans it is done with."""
+    names, count = deployment.names, deployment.settings.partitions
+    consumer = bounded_consumer(deployment.settings, group=names.bridge_group)
+    with closing(consumer):
+        places = [TopicPartition(names.spans, partition) for partition in range(count)]
+        found = consumer.committed(places, timeout=CLOSE_SECONDS)
+    return sum(max(0, place.offset) for place in found)
 
 
 COMMANDS: list[list[str]] = [

@@ -30,6 +30,14 @@ def test_only_an_admin_makes_topics_and_a_reader_writes_nothing(role: Role) -> N
     assert operations <= ({"READ", "DESCRIBE"} if role == "reader" else {"READ", "WRITE"})
 
 
+def test_a_bridge_makes_the_topic_of_spans_alone_and_reads_no_other() -> None:
+    found = rules("bridge", "User:a", NAMES)
+
+    made = {rule.name for rule in found if rule.operation in ("CREATE", "READ")}
+    assert made == {NAMES.spans, NAMES.bridge_group}
+    assert {rule.name for rule in found} - made == {NAMES.topic(RUN_EVENTS)}
+
+
 def test_a_reader_reads_all_that_there_is() -> None:
     found = {rule.name for rule in rules("reader", "User:a", NAMES) if rule.operation == "READ"}
 
