@@ -73,9 +73,11 @@ def command(
 def _source(
     files: tuple[str, ...], format_name: str, code_tools: tuple[str, ...], score_name: str | None
 ) -> "EventSource":
-    from pairstream.event_sources import EventLines, MappedFiles
+    from pairstream.event_sources import STANDARD_INPUT, EventLines, MappedFiles
     from pairstream.formats.record import Choices
 
+    if files.count(STANDARD_INPUT) > 1:
+        raise click.UsageError("standard input (-) can be read once: name it once")
     if format_name != EVENTS:
         choices = Choices(frozenset(code_tools), score_name)
         return MappedFiles(files, FORMATS[format_name], choices)

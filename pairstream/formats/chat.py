@@ -11,7 +11,7 @@ from typing import Any
 
 from pairstream.formats.assembling import prompt_of
 from pairstream.formats.dialogue import steps_of
-from pairstream.formats.json_documents import decode, moment_at, moment_in, typed
+from pairstream.formats.json_documents import decode, moment_at, moment_in, score_in, typed
 from pairstream.formats.messages import message_of
 from pairstream.formats.record import (
     Choices,
@@ -94,9 +94,9 @@ def _scores(said: list[Mapping[str, Any]]) -> dict[str, float]:
     """`score` and `reward` are one thing; an object `scores` or `rewards` names several."""
     for each in said:
         for name in SCORES:
-            score, named = each.get(name), each.get(name + "s")
-            if isinstance(score, int | float) and not isinstance(score, bool):
-                return {name: float(score)}
+            score, named = score_in(each.get(name)), each.get(name + "s")
+            if score is not None:
+                return {name: score}
             if isinstance(named, Mapping):
                 return typed(named, dict[str, float])
     return {}

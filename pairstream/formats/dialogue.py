@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pairstream.formats.json_documents import typed
+from pairstream.formats.json_documents import score_in, typed
 from pairstream.formats.messages import content_of, reasoning_of, words_in
 from pairstream.formats.record import Choices, Plan, Step, Tried
 from pairstream.formats.tools import code_block, code_of, compiled, failure_in
@@ -36,10 +36,10 @@ def steps_of(
             code = _code(call, choices)
             if code is not None:
                 answer = results.get(str(call.get("id")))
-                yield tried(where, time, code, answer, score_of(message))
+                yield tried(where, time, code, answer, score_in(message.get("score")))
         if block is not None:
             answer = dialogue[index + 1] if index + 1 < len(dialogue) else None
-            step = tried(where, time, block[1], answer, score_of(message))
+            step = tried(where, time, block[1], answer, score_in(message.get("score")))
             yield step._replace(in_text=True)
 
 
@@ -53,7 +53,7 @@ def _code(call: Json, choices: Choices) -> str | None:
 def tried(place: str, time: datetime, code: str, answer: Json | None, score: float | None) -> Tried:
     """What became of the code, as far as the answer to it tells."""
     error = failure_in(words_in(content_of(answer))) if answer else None
-    judged = score_of(answer) if answer else None
+    judged = score_in(answer.get("score")) if answer else None
     return Tried(
         place=place,
         time=time,
@@ -63,10 +63,3 @@ def tried(place: str, time: datetime, code: str, answer: Json | None, score: flo
         error=error,
         score=None if error else (score if judged is None else judged),
     )
-
-
-def score_of(message: Json) -> float | None:
-    score = message.get("score")
-    if isinstance(score, int | float) and not isinstance(score, bool):
-        return float(score)
-    return None

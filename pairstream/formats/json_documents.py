@@ -27,6 +27,16 @@ def typed(document: object, kind: type[T]) -> T:
         raise Unreadable(unquoted(error)) from error
 
 
+def score_in(value: object) -> float | None:
+    """None where it is no number. Raises: Unreadable for a whole number that no float holds."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise Unreadable("a score is larger than any number here") from error
+
+
 def moment_at(seconds: float) -> datetime:
     """Seconds since 1970. Raises: Unreadable."""
     try:

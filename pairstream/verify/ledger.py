@@ -59,7 +59,7 @@ def read_ledger(path: Path) -> list[Send]:
                 sends.append(send)
     except OSError as error:
         raise PairstreamError(f"{path} cannot be read: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PairstreamError(f"{path} line {len(sends) + 1} is no send: {error}") from error
     return sends
 

@@ -66,6 +66,8 @@ def test_tool_that_nobody_knows_is_named_by_the_user(
     [
         (["--code-tool", "x", "-"], "go with a --format other than events"),
         (["--format", "cha", "-"], "'cha' is not one of"),
+        (["-", "-"], "standard input (-) can be read once"),
+        (["--format", "chat", "-", "x.jsonl", "-"], "standard input (-) can be read once"),
     ],
 )
 def test_wrong_usage_is_told(pairstream: Pairstream, arguments: list[str], why: str) -> None:

@@ -183,6 +183,18 @@ def test_chat_that_cannot_be_mapped_is_named_by_its_line(change: Json, why: str)
     assert line == f"file:1: {why}"
 
 
+@pytest.mark.parametrize("scored", ["run", "attempt"])
+def test_score_that_no_float_holds_is_named_and_the_rest_is_mapped(scored: str) -> None:
+    line = copy.deepcopy(CHAT)
+    (line if scored == "run" else line["request"]["messages"][-1])["score"] = "SCORE"
+    bad = orjson.dumps(line).replace(b'"SCORE"', b"1" * 400)
+
+    mapped, unmapped, _ = events("chat", of_text(bad + b"\n" + orjson.dumps(CHAT)))
+
+    assert len(mapped) == 5
+    assert unmapped == ["file:1: a score is larger than any number here"]
+
+
 def test_prompt_with_a_picture_is_not_told_without_it() -> None:
     line = copy.deepcopy(CHAT)
     picture = {"type": "image_url", "image_url": {"url": "data:"}}

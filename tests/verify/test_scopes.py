@@ -192,6 +192,8 @@ def test_an_event_that_is_there_although_its_send_failed_is_named(
     [
         b"no JSON",
         b'{"run_id": "r"}',
+        b'{"run_id": "\xff", "result": "failed", "event_id": "e"}',
+        b'{"unknown": ' + b"[" * 5000,
         b'{"run_id": "r", "result": "acknowledged", "event_id": "e"}',
         b'{"run_id": "r", "result": "acknowledged", "partition": 0, "offset": 0}',
     ],
