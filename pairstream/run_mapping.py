@@ -6,7 +6,9 @@ from pairstream.formats.assembling import assemble
 from pairstream.formats.encoding import event_bytes
 from pairstream.formats.record import LeftOut, Recorded, Unmapped
 from schemas.errors import InvalidRecord
+from schemas.events import Event
 from schemas.printable import printable
+from schemas.topics import MAX_EVENT_BYTES
 
 # Place, run and bytes of an event.
 Placed = tuple[str, str, bytes]
@@ -35,13 +37,22 @@ class RunMapping:
                 self.refuse(item.place, item.why)
             else:
                 try:
-                    placed.append((item.place, found.run_id, event_bytes(item.event)))
+                    event = event_bytes(item.event)
                 except InvalidRecord as error:
                     self.refuse(item.place, str(error))
                     return []
+                if len(event) > MAX_EVENT_BYTES:
+                    self.refuse(item.place, _too_large(item.event, len(event)))
+                    return []
+                placed.append((item.place, found.run_id, event))
         self.runs += bool(placed)
         return placed
 
     def refuse(self, place: str, why: str) -> None:
         self.unmapped += 1
         self._say(printable(f"{place}: {why}"))
+
+
+def _too_large(event: Event, size: int) -> str:
+    kind = event.__struct_config__.tag
+    return f"its run is left out whole: a {kind} has {size} bytes, more than {MAX_EVENT_BYTES}"

@@ -17,6 +17,9 @@ from schemas.rows import GarbleRequest, Outcome, Pair, ScoredRow, TrainingStep
 DAY_MS = 24 * 60 * 60 * 1000
 FOR_EVER = -1
 
+# The client library's bound: what a broker accepts by default, with room for key and headers.
+MAX_EVENT_BYTES = 1_000_000
+
 # A row joins several events' texts (a prompt and two codes), each up to a broker's default of
 # 1 MiB, so everything that we write may be larger than what agents may send.
 MAX_ROW_BYTES = 8 * 1024 * 1024

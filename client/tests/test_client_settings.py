@@ -17,7 +17,7 @@ from pairstream_client.settings import (
 )
 from schemas import clients
 from schemas.settings import SECRETS, KafkaSettings, convert
-from schemas.topics import RUN_EVENTS
+from schemas.topics import MAX_EVENT_BYTES, RUN_EVENTS
 
 
 def _config(environment: dict[str, str], **arguments: object) -> dict[str, object]:
@@ -32,6 +32,10 @@ def _config(environment: dict[str, str], **arguments: object) -> dict[str, objec
 def test_variables_are_those_of_the_service() -> None:
     names = {field.name for field in msgspec.structs.fields(KafkaSettings)}
     assert set(PROPERTIES) == names - {"topic_prefix"}
+
+
+def test_an_event_may_be_as_large_as_the_service_makes_one_itself() -> None:
+    assert _config({})["message.max.bytes"] == MAX_EVENT_BYTES
 
 
 def test_variables_mean_what_they_mean_to_the_service() -> None:

@@ -1,12 +1,13 @@
 """Files of other formats, ingested: what is good is sent, what cannot be mapped is named."""
 
+import copy
 import json
 from pathlib import Path
 
 import pytest
 
 from pairstream.formats import FORMATS
-from schemas.topics import RUN_EVENTS
+from schemas.topics import MAX_EVENT_BYTES, RUN_EVENTS
 from tests.commands.deployment import Deployment, parsed_pairs
 from tests.conftest import Pairstream
 from tests.formats.reading import RECORDED
@@ -45,6 +46,27 @@ def test_folder_stands_for_its_files_and_what_cannot_be_mapped_is_named_with_its
     assert first.startswith(f"{folder}/a.jsonl:2: not JSON")
     assert second == f"{folder}/a.jsonl:3: Expected `array`, got `int`"
     assert last == ("pairstream: 2 runs or attempts that cannot be mapped left out; see above")
+
+
+def test_run_with_an_event_too_large_to_send_is_left_out_whole(
+    deployment: Deployment, pairstream: Pairstream, tmp_path: Path
+) -> None:
+    """Its last attempt alone: without it, the run would never have succeeded."""
+    good = json.loads((RECORDED / "chat" / "chats.jsonl").read_bytes().splitlines()[0])
+    large = copy.deepcopy({**good, "id": "large"})
+    call = large["request"]["messages"][-2]["tool_calls"][0]["function"]
+    call["arguments"] = json.dumps({"code": "#" * MAX_EVENT_BYTES})
+    file = tmp_path / "chats.jsonl"
+    file.write_text(f"{json.dumps(large)}\n{json.dumps(good)}\n")
+
+    done = pairstream("ingest", "--format", "chat", file, env=deployment.env, check=False)
+
+    assert done.returncode == 1
+    said, _ = done.stderr.splitlines()
+    assert said.startswith(f"{file}:1 message 5: its run is left out whole: a code.attempted has")
+    assert "5 events sent and acknowledged of 1 run; 1 runs or attempts that" in done.stdout
+    sent = deployment.records(deployment.names.topic(RUN_EVENTS))
+    assert {message.key() for message in sent} == {good["id"].encode()}
 
 
 def test_tool_that_nobody_knows_is_named_by_the_user(
