@@ -60,7 +60,7 @@ def knows_token(authorization: str | None, token: str) -> bool:
             return False
     elif kind.lower() != "bearer":
         return False
-    return hmac.compare_digest(given.strip().encode(), token.encode())
+    return _is_same(given.strip(), token)
 
 
 def is_host_ours(host: str | None, names: Collection[str]) -> bool:
@@ -86,7 +86,14 @@ def is_post_ours(host: str | None, origin: str | None, fetch_site: str | None) -
 
 def is_form_ours(given: str | None, wanted: str) -> bool:
     """Whether a form carries what only our pages can have told it."""
-    return hmac.compare_digest((given or "").encode(), wanted.encode())
+    return _is_same(given or "", wanted)
+
+
+def _is_same(given: str, wanted: str) -> bool:
+    """Bytes of a request that are no UTF-8 stand in its text as surrogates."""
+    return hmac.compare_digest(
+        given.encode(errors="surrogatepass"), wanted.encode(errors="surrogatepass")
+    )
 
 
 def _host_name(host: str | None) -> str | None:

@@ -65,6 +65,9 @@ def _framed(renderer: Renderer) -> Callable[..., Awaitable[web.StreamResponse]]:
             response.headers.update(
                 {k: v for k, v in error.headers.items() if k in ("WWW-Authenticate", "Allow")}
             )
+        except Exception:  # whatever a request holds, its answer is one of ours
+            log.exception("request_failed", method=request.method, path=request.path)
+            response = _error(renderer, 500, "this failed: the log of `pairstream ui` says why")
         response.headers.update(HEADERS)
         if not request.path.startswith("/static/"):
             response.headers["Cache-Control"] = "no-store"

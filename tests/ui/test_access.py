@@ -45,6 +45,7 @@ def test_loopback_is_known(host: str, is_ours: bool) -> None:
         (f"Bearer {TOKEN}0", False),
         (f"Bearer {TOKEN[:-1]}", False),
         ("Bearer ü", False),
+        ("Bearer \udcff", False),
         (f"Digest {TOKEN}", False),
         (TOKEN, False),
         ("", False),
@@ -88,6 +89,7 @@ def test_forms_of_other_sites_are_refused(
 
 def test_a_form_needs_what_only_our_page_knows() -> None:
     assert is_form_ours("secret", "secret")
+    assert not is_form_ours("\ud800", "secret")
     assert not is_form_ours("other", "secret")
     assert not is_form_ours(None, "secret")
 

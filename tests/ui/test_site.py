@@ -65,6 +65,20 @@ def test_every_answer_forbids_scripts_of_others(live: SiteProcess, path: str) ->
     assert "Set-Cookie" not in headers
 
 
+def test_an_answer_to_what_breaks_a_request_is_one_of_ours(live: SiteProcess) -> None:
+    """Before any page is asked: its form is in a charset that there is none of."""
+    kind = "application/x-www-form-urlencoded; charset=none-such"
+    headers = {"Content-Type": kind, "Sec-Fetch-Site": "same-origin"}
+
+    reply = live.post("/models/x/promote", {"a": "b"}, headers)
+
+    assert reply.status == 500
+    assert 'role="alert"' in reply.text
+    assert "Traceback" not in reply.text
+    assert reply.headers["Content-Security-Policy"] == CONTENT_POLICY
+    assert "request_failed" in live.errors
+
+
 @pytest.mark.parametrize(
     "path",
     ["/nowhere", "/datasets/ds-999999", "/datasets/..%2f..%2fmodels", "/models/latest",
@@ -272,7 +286,9 @@ def test_elsewhere_than_on_loopback_it_wants_a_token(tmp_path: Path) -> None:
             assert reply.headers["WWW-Authenticate"].startswith("Basic ")
         known = {"Authorization": f"Bearer {TOKEN}"}
         assert site.get("/yield", headers=known).status == 200
-        assert site.get("/yield", headers={"Authorization": "Bearer wrong"}).status == 401
+        for wrong in ("Bearer wrong", "Bearer \xff"):
+            reply = site.get("/yield", headers={"Authorization": wrong})
+            assert (reply.status, reply.headers["Content-Security-Policy"]) == (401, CONTENT_POLICY)
     assert TOKEN not in site.errors
 
 
