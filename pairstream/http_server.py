@@ -6,12 +6,13 @@ It gives counts and no text of agents, changes nothing, and is on loopback unles
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
 import structlog
 from prometheus_client.exposition import choose_encoder
 
+from pairstream.addresses import HttpServer, authority
 from schemas.errors import PairstreamError
 from schemas.metrics import Vitals
 
@@ -36,11 +37,11 @@ def serving(vitals: Vitals, *, host: str, port: int | None) -> Iterator[int | No
         yield None
         return
     try:
-        server = _Server((host, port), handler_of(vitals))
+        server = _Server(host, port, handler_of(vitals))
     except (OSError, OverflowError) as error:
         raise PairstreamError(
-            f"{host}:{port} cannot be served ({error}): is it another process's? set another "
-            "PAIRSTREAM_HTTP_PORT, or none"
+            f"{authority(host, port)} cannot be served ({error}): is it another process's? set "
+            "another PAIRSTREAM_HTTP_PORT, or none"
         ) from error
     thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
     thread.start()
@@ -53,7 +54,7 @@ def serving(vitals: Vitals, *, host: str, port: int | None) -> Iterator[int | No
         thread.join()
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(HttpServer):
     # Threads of slow clients must not hold up the end of the process.
     daemon_threads = True
     block_on_close = False

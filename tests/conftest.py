@@ -1,10 +1,12 @@
 """Fixtures of all tests: brokers, engines, a small model, and the command line as users run it."""
 
 import os
+import socket
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +30,15 @@ def missing(what: str) -> NoReturn:
         pytest.fail(what)
     pytest.skip(what, allow_module_level=True)
 
+
+def is_ipv6_here() -> bool:
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+needs_ipv6 = pytest.mark.skipif(not is_ipv6_here(), reason="this machine has no ::1")
 
 BROKERS = {"embedded_broker", "apache_kafka"}
 

@@ -5,9 +5,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Protocol
 
+from pairstream.addresses import HttpServer, authority
 from pairstream.bridge.inbox import NotKept
 from pairstream.bridge.requests import (
     LOGS,
@@ -112,10 +113,11 @@ def listening(host: str, port: int, keeper: Keeper, max_bytes: int) -> Iterator[
     places = threading.BoundedSemaphore(MAX_REQUESTS)
     told = {"keeper": keeper, "places": places, "max_bytes": max_bytes}
     try:
-        server = ThreadingHTTPServer((host, port), type("Handler", (Handler,), told))
+        server = HttpServer(host, port, type("Handler", (Handler,), told))
     except OSError as error:
         raise PairstreamError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --listen"
+            f"cannot listen on {authority(host, port)}: {error.strerror}; "
+            "choose another with --listen"
         ) from error
     thread = threading.Thread(target=server.serve_forever, name="otlp-intake", daemon=True)
     thread.start()

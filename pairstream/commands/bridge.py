@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pairstream.number_range import NumberRange
 from pairstream.settings_loader import load, settings_options
 from schemas.settings import TopicSettings
 
@@ -46,10 +47,10 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--from-topic", "topics", multiple=True, metavar="TOPIC",
                  help="Read what the OpenTelemetry Collector's kafka exporter writes (otlp_spans "
                  "and otlp_logs by default there) instead of listening; may be repeated."),
-    click.option("--quiet-seconds", type=click.FloatRange(0.1, 3600), default=5.0,
+    click.option("--quiet-seconds", type=NumberRange(0.1, 3600), default=5.0,
                  show_default=True,
                  help="A trace is whole when its root is there and nothing came for so long."),
-    click.option("--rootless-seconds", type=click.FloatRange(1, 86400), default=3600.0,
+    click.option("--rootless-seconds", type=NumberRange(1, 86400), default=3600.0,
                  show_default=True,
                  help="A trace without a root is taken as it stands after so much silence."),
     click.option("--max-request-bytes", "max_bytes", type=click.IntRange(1024, 64 * MEBI),
@@ -88,6 +89,7 @@ def otlp(
       OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 python my_agent.py
       pairstream bridge otlp --from-topic otlp_spans --from-topic otlp_logs
     """
+    from pairstream.addresses import authority
     from pairstream.bridge.book import Waits
     from pairstream.bridge.inbox import Inbox, create_inbox
     from pairstream.bridge.intake import listening
@@ -117,7 +119,7 @@ def otlp(
             host, port = stack.enter_context(
                 listening(*listen, Inbox(settings, names[0]), flags["max_bytes"])
             )
-            click.echo(f"listens at http://{host}:{port}/v1/traces")
+            click.echo(f"listens at http://{authority(host, port)}/v1/traces")
         mapper.run()
 
 

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from schemas.errors import PairstreamError
 from streams.broker import EmbeddedBroker
 
 
@@ -24,4 +25,8 @@ def command(port: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with EmbeddedBroker(port) as broker:
         click.echo(f"embedded broker at {broker.bootstrap_servers} (in memory; Ctrl-C ends it)")
-        broker.wait()
+        code = broker.wait()
+    raise PairstreamError(
+        f"the embedded broker ended by itself (exit code {code}), and what it held is gone: start "
+        "it again, then `pairstream topics apply`"
+    )

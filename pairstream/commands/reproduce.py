@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from pairstream.number_range import NumberRange
 from pairstream.settings_loader import load, settings_options
 from schemas.errors import PairstreamError
 from schemas.rows import TrainingStepName
@@ -16,7 +17,7 @@ from schemas.settings import DataSettings, TrainingSettings
 @click.argument("training_id", metavar="TRAINING_ID")
 @click.option("--dataset", type=click.Path(path_type=Path, file_okay=False),
               help="Where the dataset lies, if not in the data directory.")  # fmt: skip
-@click.option("--tolerance", type=click.FloatRange(min=0), default=0.0, metavar="NUMBER",
+@click.option("--tolerance", type=NumberRange(min=0), default=0.0, metavar="NUMBER",
               help="A difference of two numbers that is none; 0: to the bit.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with the same facts.")
 @settings_options(TrainingSettings)

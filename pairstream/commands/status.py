@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from pairstream.number_range import NumberRange
 from pairstream.settings_loader import load, settings_options
 from schemas.settings import DataSettings, TrainerSettings
 
@@ -20,7 +21,7 @@ WATCH_SECONDS = 2.0
 @click.option("--trigger-pairs", metavar="PAIRS",
               help="What the trainer waits for, where it was told so by a flag.")  # fmt: skip
 @click.option("--watch", is_flag=False, flag_value=str(WATCH_SECONDS),
-              type=click.FloatRange(min=0.1), metavar="[SECONDS]",
+              type=NumberRange(min=0.1, max=86400), metavar="[SECONDS]",
               help=f"Look again every so often, {WATCH_SECONDS:g} s where no time is given; Ctrl-C "
               "ends it.")  # fmt: skip
 @click.option("-n", "--number", type=click.IntRange(min=1), metavar="LOOKS",

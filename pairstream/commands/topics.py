@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import click
 
+from pairstream.number_range import NumberRange
 from pairstream.settings_loader import load, settings_options
 from schemas.acls import Role
 from schemas.errors import PairstreamError
@@ -18,7 +19,7 @@ def command() -> None:
 
 @command.command("apply")
 @settings_options(TopicSettings)
-@click.option("--wait", type=float, default=10.0, metavar="SECONDS", show_default=True,
+@click.option("--wait", type=NumberRange(min=0), default=10.0, metavar="SECONDS", show_default=True,
               help="How long to wait for the broker.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with the same facts.")
 def apply(config_file: Path | None, wait: float, as_json: bool, **flags: Any) -> None:

@@ -2,11 +2,11 @@
 
 import asyncio
 import signal
-import socket
 from collections.abc import Callable, Collection
 
 from aiohttp import web
 
+from pairstream.addresses import authority
 from pairstream.ui.index_tables import FILE, LOCK, remove
 from pairstream.ui.server import Guard, make_app
 from pairstream.ui.site import Site, SiteSettings, open_site
@@ -59,7 +59,8 @@ async def _serve(site: Site, guard: Guard, settings: UiSettings, say: Say) -> No
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.ui_host, settings.ui_port).start()
-        say(f"pairstream ui at {_address(settings.ui_host, runner)} (Ctrl-C ends it)")
+        at = authority(settings.ui_host, runner.addresses[0][1])
+        say(f"pairstream ui at http://{at}/ (Ctrl-C ends it)")
         await _asked_to_stop()
     except OSError as error:
         raise PairstreamError(
@@ -68,19 +69,6 @@ async def _serve(site: Site, guard: Guard, settings: UiSettings, say: Say) -> No
         ) from error
     finally:
         await runner.cleanup()
-
-
-def _address(host: str, runner: web.AppRunner) -> str:
-    port = runner.addresses[0][1]
-    return f"http://[{host}]:{port}/" if _is_ipv6(host) else f"http://{host}:{port}/"
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        socket.inet_pton(socket.AF_INET6, host)
-    except OSError:
-        return False
-    return True
 
 
 async def _asked_to_stop() -> None:

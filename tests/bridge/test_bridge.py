@@ -23,7 +23,7 @@ from schemas import clients
 from schemas.topics import RUN_EVENTS
 from tests.apache_kafka import ApacheKafka
 from tests.commands.deployment import Deployment, parsed_pairs
-from tests.conftest import Pairstream
+from tests.conftest import Pairstream, needs_ipv6
 from tests.formats.reading import RECORDED
 from tests.waiting import wait_for
 
@@ -227,6 +227,13 @@ def test_what_kafka_has_not_acknowledged_is_not_answered_with_200(
         found, _, headers = post(f"http://{host}:{port}/v1/traces", TRACE, JSON)
 
     assert (found, headers.get("Retry-After")) == (status, retry)
+
+
+@needs_ipv6
+def test_it_listens_on_addresses_of_ipv6_too(deployment: Deployment) -> None:
+    with bridge(deployment, "--listen", "[::1]:0") as line:
+        assert "http://[::1]:" in line
+        assert post(url_in(line), TRACE, JSON)[0] == 200
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,16 @@ def commands_of(name: str) -> dict[tuple[str, ...], click.Command]:
     return dict(leaves((name,), command))
 
 
+def float_options() -> list[click.Parameter]:
+    return [
+        option
+        for name in COMMANDS
+        for command in commands_of(name).values()
+        for option in command.params
+        if isinstance(option.type, click.types.FloatParamType)
+    ]
+
+
 def help_of(*path: str) -> str:
     result = CliRunner().invoke(cli, [*path, "--help"])
     assert result.exit_code == 0, result.output
@@ -167,3 +177,13 @@ def test_a_folder_that_cannot_be_made_exits_with_1_and_one_line(
     assert done.returncode == 1
     assert line.startswith("pairstream: /")
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_no_number_and_what_never_ends_is_refused() -> None:
+    options = float_options()
+
+    assert {option.name for option in options} >= {"wait", "watch", "quiet_seconds", "tolerance"}
+    for option in options:
+        for value in ("nan", "inf", "-1", "1e999"):
+            with pytest.raises(click.BadParameter):
+                option.type.convert(value, option, None)

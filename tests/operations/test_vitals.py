@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from streams.redaction import PROGRAM, redact
 from streams.redaction_patterns import PATTERNS
 from streams.vitals import STUCK_SECONDS, WorkerVitals
 from tests.commands.deployment import attempted, finished, proposed, started
+from tests.conftest import needs_ipv6
 from tests.operations.exposition import get, samples
 from trainer.vitals import TrainerVitals
 
@@ -227,6 +229,15 @@ def test_the_port_answers_by_what_the_vitals_say() -> None:
 
     with pytest.raises(urllib.error.URLError):
         get(port, "/livez")
+
+
+@needs_ipv6
+def test_the_port_is_served_on_all_addresses_of_both_kinds() -> None:
+    with serving(Fixed(), host="::", port=free_port()) as port:
+        assert port is not None
+        assert get(port, "/livez") == (200, "ok\n")
+        with urllib.request.urlopen(f"http://[::1]:{port}/livez", timeout=30) as answer:
+            assert answer.status == 200
 
 
 def test_a_client_that_says_nothing_holds_up_neither_others_nor_the_end() -> None:
