@@ -1,5 +1,6 @@
 """compose.yaml and each of its profiles: read, pinned, on loopback, and set as we spell it."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from pairstream.__main__ import COMMANDS
+from pairstream.settings_loader import NO_SETTINGS
 from schemas.settings import TopicSettings, TrainerSettings, WorkerSettings, convert, known_settings
 from tests.conftest import missing
 
@@ -77,17 +79,76 @@ def test_ports_are_on_loopback() -> None:
             assert port.startswith("127.0.0.1:")
 
 
+def names(service: dict[str, Any]) -> set[str]:
+    """Of settings that it is given, or handed on."""
+    given = service.get("environment", {})
+    return {name.removeprefix(PREFIX).lower() for name in given if name.startswith(PREFIX)}
+
+
 def variables(service: dict[str, Any]) -> dict[str, str]:
+    """Settings with what they are where nothing is exported."""
     return {
         name.removeprefix(PREFIX).lower(): re.sub(r"\$\{\w+:-(.*?)\}", r"\1", str(value))
         for name, value in service.get("environment", {}).items()
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and value is not None
     }
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_only_settings_that_there_are_are_set(name: str) -> None:
-    assert variables(SERVICES[name]).keys() <= known_settings()
+    assert names(SERVICES[name]) <= known_settings() | NO_SETTINGS
+
+
+# Of brokers that know no passwords and are one; of workers that are several of one kind; of other
+# launchers; of programs and models that the image has not.
+NOT_MEANT = re.compile(
+    "security_protocol|sasl_.*|ssl_.*|https_ca_location|replication_factor|group_instance_id|"
+    "kubernetes_.*|training_python|garbler_model"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [("topics", TopicSettings), ("worker", WorkerSettings), ("trainer", TrainerSettings)],
+)
+def test_every_setting_that_can_be_meant_is_handed_on(name: str, cls: type[TopicSettings]) -> None:
+    wanted = {field for field in cls.__struct_fields__ if not NOT_MEANT.fullmatch(field)}
+
+    assert names(SERVICES[name]) >= wanted
+
+
+def test_what_is_exported_reaches_the_processes_and_nothing_else_does() -> None:
+    """The key of a garbler's endpoint is the worker's alone."""
+    exported = {
+        "PAIRSTREAM_LAUNCHER": "none",
+        "PAIRSTREAM_EVAL_FRACTION": "0.25",
+        "PAIRSTREAM_GARBLER_API_KEY": "secret",
+        "PAIRSTREAM_TRIGGER_PAIRS": "7",
+    }
+    plain, told = _environments({}), _environments(exported)
+
+    assert told["trainer"] == plain["trainer"] | {
+        name: value for name, value in exported.items() if name != "PAIRSTREAM_GARBLER_API_KEY"
+    }
+    assert told["worker"] == plain["worker"] | exported
+    assert not exported.keys() - {"PAIRSTREAM_TRIGGER_PAIRS"} & plain["worker"].keys()
+
+
+def _environments(exported: dict[str, str]) -> dict[str, dict[str, str]]:
+    """By service, what compose gives it; without what it takes from nowhere."""
+    done = subprocess.run(
+        [*compose_program(), "-f", str(ROOT / "compose.yaml"), "config"],
+        env={**os.environ, **exported},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    services = yaml.safe_load(done.stdout)["services"]
+    return {
+        name: {key: value for key, value in given.items() if value is not None}
+        for name, service in services.items()
+        if (given := service.get("environment")) is not None
+    }
 
 
 def test_the_gpu_is_asked_for_in_its_profile_alone() -> None:
