@@ -1,7 +1,11 @@
-"""Addresses to listen on, IPv4's and IPv6's."""
+"""Listening on addresses, IPv4's and IPv6's."""
 
 import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+# How soon it notices that it is to end.
+_LOOK_SECONDS = 0.05
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -11,6 +15,9 @@ class HttpServer(ThreadingHTTPServer):
         """Raises: OSError when it cannot listen there."""
         self.address_family = socket.AF_INET6 if _is_ipv6(host) else socket.AF_INET
         super().__init__((host, port), handler)
+
+    def serve_forever(self, poll_interval: float = _LOOK_SECONDS) -> None:
+        super().serve_forever(poll_interval)
 
 
 def authority(host: str, port: int) -> str:
