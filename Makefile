@@ -30,7 +30,7 @@ test: .venv/.complete ## Run all tests (ARGS="-k name" for some)
 
 QUICK := not (kafka or docker or broker or training or long)
 
-test-quick: .venv/.complete ## Run the tests that need no broker, engine or training, in a minute or two
+test-quick: .venv/.complete ## Run the tests that need no broker, engine or training, in a minute
 	$(BIN)/python -m pytest -n 2 -m "$(QUICK)" $(ARGS)
 
 check: lint types test ## What a change must pass
