@@ -169,7 +169,7 @@ def _dataset_here(data: DataDir, manifest: TrainingManifest) -> DatasetManifest 
     if manifest.dataset not in data.dataset_names():
         return None
     dataset = read_manifest(data.datasets / manifest.dataset)
-    files = {name: entry.sha256 for name, entry in dataset.files.items()}
+    files = dataset.hashes
     return dataset if files == manifest.dataset_sha256 else None
 
 

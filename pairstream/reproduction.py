@@ -46,8 +46,7 @@ def ended_training(data: DataDir, training_id: str) -> TrainingManifest:
 def dataset_of(data: DataDir, manifest: TrainingManifest, named: Path | None) -> Path:
     """The folder that holds what it was trained on, by its hashes. Raises: PairstreamError."""
     folder = named or data.datasets / manifest.dataset
-    files = {name: entry.sha256 for name, entry in read_manifest(folder).files.items()}
-    if files != manifest.dataset_sha256:
+    if read_manifest(folder).hashes != manifest.dataset_sha256:
         raise PairstreamError(
             f"{folder} is not what {manifest.training_id} was trained on (SHA-256): name a folder "
             "that is by --dataset; `pairstream replay` rebuilds a dataset to the same bytes"

@@ -68,8 +68,8 @@ def retriable(data: DataDir, wanted: str, settings: TrainingSettings) -> Path:
 
 def _refuse_bad_data(manifest: TrainingManifest, dataset: Path, settings: TrainingSettings) -> None:
     """What was bad stays bad, unless another base model is named or the dataset was made anew."""
-    files = {name: entry.sha256 for name, entry in read_manifest(dataset).files.items()}
-    is_same = (files, settings.base_model) == (manifest.dataset_sha256, manifest.base_model)
+    hashes = read_manifest(dataset).hashes
+    is_same = (hashes, settings.base_model) == (manifest.dataset_sha256, manifest.base_model)
     if manifest.exit_code == BAD_DATA and is_same:
         raise PairstreamError(
             f"{manifest.training_id} failed for its dataset or base model, and both are the same: "

@@ -74,9 +74,14 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
         return sum(pairs for reason, pairs in self.left_out.items() if reason in WAITS)
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of each file."""
+        return {name: entry.sha256 for name, entry in self.files.items()}
+
+    @property
     def sha256(self) -> str:
         """One hash for both files of pairs, for those who name a dataset by its content."""
-        return one_hash({name: entry.sha256 for name, entry in self.files.items()})
+        return one_hash(self.hashes)
 
 
 def one_hash(files: Mapping[str, str]) -> str:

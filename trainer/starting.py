@@ -7,17 +7,18 @@ import msgspec
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
+from trainer.datasets import DatasetManifest
 from trainer.launcher import Ended, EngineUnavailable, Launcher, Plan
 from trainer.training_manifest import STARTED, Started, read_started, write_started
 
 
-def start(plan: Plan, launcher: Launcher, image: str) -> Started:
+def start(plan: Plan, dataset: DatasetManifest, launcher: Launcher, image: str) -> Started:
     """Start it, or find it started; returns the record of its first start.
 
     Raises: PairstreamError when it was started elsewhere, where we cannot see how it goes.
     """
     known = known_start(plan, launcher)
-    started = known or first_start(plan, launcher, image)
+    started = known or first_start(plan, dataset, launcher, image)
     if known is None:
         write_started(plan.folder, started)
     crash_point("training.recorded")
@@ -44,7 +45,21 @@ def known_start(plan: Plan, launcher: Launcher) -> Started | None:
     return known
 
 
-def first_start(plan: Plan, launcher: Launcher, image: str) -> Started:
+def refuse_another_dataset(plan: Plan, dataset: DatasetManifest) -> None:
+    """A name alone does not tell datasets apart that `pairstream replay` made.
+
+    Raises: PairstreamError where it goes on that was started on another one.
+    """
+    known = read_started(plan.folder)
+    if known is not None and known.dataset_sha256 not in (None, dataset.hashes):
+        raise PairstreamError(
+            f"{plan.training_id} has not ended, and was started on another dataset of the name "
+            f"{dataset.name} (SHA-256): restore that one, or give the training up by `pairstream "
+            f"trainings cancel {plan.training_id}` and train twice: once to end it, once anew"
+        )
+
+
+def first_start(plan: Plan, dataset: DatasetManifest, launcher: Launcher, image: str) -> Started:
     return Started(
         at=datetime.now(UTC),
         launcher=launcher.name,
@@ -53,6 +68,7 @@ def first_start(plan: Plan, launcher: Launcher, image: str) -> Started:
         base_model=str(plan.settings.base_model),
         arguments=plan.arguments,
         previous=plan.previous,
+        dataset_sha256=dataset.hashes,
     )
 
 

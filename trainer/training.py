@@ -32,7 +32,13 @@ from trainer.publishing import OnStep, archive_of, judged, publish
 from trainer.recipe import method_flags, recipe_flags
 from trainer.room import check_room
 from trainer.rounds import previous_round
-from trainer.starting import first_start, known_start, put_back, start
+from trainer.starting import (
+    first_start,
+    known_start,
+    put_back,
+    refuse_another_dataset,
+    start,
+)
 from trainer.steps import forget_wait, note_step, note_wait
 from trainer.training_manifest import (
     METRICS,
@@ -183,6 +189,7 @@ def _trained(
         if note_wait(plan.folder, why):
             log.info("training_waits", training_id=plan.training_id, why=why)
 
+    refuse_another_dataset(plan, dataset)
     words = gate_words(plan.settings.gate_command)
     if read_started(plan.folder) is None:
         check_room(plan)
@@ -195,7 +202,7 @@ def _trained(
     leave.check()
     crash_point("training.prepared")
     with gpu_held(gpu_lock(plan.settings), runs=runs, leave=leave, on_wait=waits):
-        started = start(plan, launcher, image)
+        started = start(plan, dataset, launcher, image)
         crash_point("training.started")
         forget_wait(plan.folder)
         tell("started", started.detail)
@@ -219,7 +226,7 @@ def _cancelled(
 ) -> TrainingManifest:
     """End its script, where it was started; it will not go on from its checkpoints."""
     known = known_start(plan, launcher)
-    started = known or first_start(plan, launcher, "none")
+    started = known or first_start(plan, dataset, launcher, "none")
     code = STOPPED
     if known is None:
         tell("requested", None)

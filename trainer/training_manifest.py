@@ -45,6 +45,7 @@ class Started(msgspec.Struct, frozen=True):
     """With what a training was first started, by whichever trainer, and when.
 
     `interruptions`: how often its engine ended it since; `at` is then the moment of the last one.
+    `dataset_sha256` is null where an older trainer started it.
     """
 
     at: datetime
@@ -55,6 +56,7 @@ class Started(msgspec.Struct, frozen=True):
     arguments: list[str]
     interruptions: int = 0
     previous: Previous | None = None
+    dataset_sha256: dict[str, str] | None = None
 
     @property
     def detail(self) -> str:
@@ -130,7 +132,7 @@ def how_it_ended(
     return TrainingManifest(
         training_id=plan.training_id,
         dataset=dataset.name,
-        dataset_sha256={name: entry.sha256 for name, entry in dataset.files.items()},
+        dataset_sha256=started.dataset_sha256 or dataset.hashes,
         base_model=started.base_model,
         launcher=started.launcher,
         image=started.image,

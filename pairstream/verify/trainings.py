@@ -34,7 +34,7 @@ def check_trainings(
         if manifest is None or dataset is None:
             continue
         check.checked += 1
-        if manifest.dataset_sha256 != {n: entry.sha256 for n, entry in dataset.files.items()}:
+        if manifest.dataset_sha256 != dataset.hashes:
             what = f"trained on other bytes than {dataset.name} has"
             check.found(what, id=manifest.training_id, at=str(folder))
         steps = told.get(manifest.training_id)

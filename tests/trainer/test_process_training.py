@@ -16,8 +16,11 @@ from schemas.errors import InvalidSettings, PairstreamError
 from tests.trainer.bench import Bench, Submit, is_running
 from tests.trainer.judged import PASSING, REFUSED
 from tests.trainer.lives import whole_life
+from tests.trainer.made_pairs import make_pairs
+from tests.trainer.stand_in import publish as publish_pairs
 from tests.waiting import wait_for
-from trainer.cancelling import TrainingInterrupted
+from trainer.cancelling import TrainingInterrupted, wish_to_cancel
+from trainer.datasets import read_manifest
 from trainer.latest import promote_by_gate, read_history, read_latest
 from trainer.launcher import EngineUnavailable
 from trainer.publishing import publish
@@ -243,6 +246,53 @@ def test_a_training_is_not_started_a_second_time_elsewhere(
     with pytest.raises(PairstreamError, match="was started by PAIRSTREAM_LAUNCHER=docker"):
         bench.run()
     assert bench.counts() == ["started"]
+
+
+def test_a_training_does_not_go_on_with_another_dataset_of_the_same_name(
+    bench: Bench, in_background: Submit
+) -> None:
+    """`replay --out` may have made it anew, while the script went on with the first one."""
+    first = read_manifest(bench.request.dataset)
+    interrupted = in_background()
+    bench.stop.set()
+    with pytest.raises(TrainingInterrupted):
+        interrupted.result(30)
+    bench.stop = threading.Event()
+    shutil.rmtree(bench.request.dataset)
+    other = publish_pairs(bench.root / "other", make_pairs(5))
+    (other.datasets / "ds-000001").rename(bench.request.dataset)
+    (bench.root / "gate").touch()
+
+    with pytest.raises(
+        PairstreamError, match=r"another dataset of the name ds-000001.* cancel dpo"
+    ):
+        bench.run()
+    assert not (bench.folder / "manifest.json").exists()
+
+    wish_to_cancel(bench.folder, "it was another dataset")
+    manifest = bench.run()
+    assert manifest.why == "cancelled: it was another dataset"
+    assert manifest.dataset_sha256 == first.hashes
+    assert bench.request.is_done()
+    assert bench.counts().count("started") == 1
+
+
+def test_a_training_that_an_older_trainer_started_goes_on(
+    bench: Bench, in_background: Submit
+) -> None:
+    interrupted = in_background()
+    bench.stop.set()
+    with pytest.raises(TrainingInterrupted):
+        interrupted.result(30)
+    bench.stop = threading.Event()
+    record = bench.folder / ".started.json"
+    known = json.loads(record.read_bytes())
+    assert known.pop("dataset_sha256") == read_manifest(bench.request.dataset).hashes
+    record.write_text(json.dumps(known))
+    (bench.root / "gate").touch()
+
+    assert bench.run().dataset_sha256 == read_manifest(bench.request.dataset).hashes
+    assert bench.counts() == ["started", "ended"]
 
 
 def test_a_dataset_that_was_changed_is_not_trained_on(bench: Bench) -> None:
