@@ -12,7 +12,7 @@ import msgspec
 from pairstream.training_diff import TrainingDiff, compare_trainings, read_outcome
 from schemas.errors import PairstreamError
 from schemas.settings import TrainingSettings
-from trainer.base_model import resolve_base_model
+from trainer.base_model import base_model_of
 from trainer.datasets import read_manifest
 from trainer.image import kept_context, training_context
 from trainer.launcher import Launcher, Plan
@@ -72,7 +72,7 @@ def request_again(
         # A name of its own in the engine, so that no trainer takes it for one of its own.
         directory_id=hashlib.sha256(str(models).encode()).hexdigest()[:8],
         dataset=dataset,
-        base_model=resolve_base_model(settings.base_model),
+        base_model=base_model_of(settings),
         folder=models / str(number),
         arguments=manifest.arguments,
         settings=msgspec.structs.replace(settings, gate="off", gate_command=""),

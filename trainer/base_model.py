@@ -1,9 +1,13 @@
 """Finds the base model: a folder, or a hub name where a hub can be reached."""
 
+import os
 import shlex
+import shutil
 from pathlib import Path
 
 from schemas.errors import PairstreamError
+from schemas.settings import TrainingSettings
+from trainer.layout import sync_file
 
 CONFIG, WEIGHTS = "config.json", "*.safetensors"
 
@@ -17,6 +21,31 @@ CONVERSION = (
 
 # Weights as safetensors and text: no pickles, which are programs.
 WANTED = [WEIGHTS, "*.json", "*.txt", "*.model", "*.jinja"]
+
+
+def base_model_of(settings: TrainingSettings) -> Path:
+    """The folder of the model, as a training of the launcher can read it.
+
+    Raises: PairstreamError when there is none, with what to set or to do.
+    """
+    folder = resolve_base_model(settings.base_model)
+    return folder if settings.launcher in ("process", "none") else _standing_alone(folder)
+
+
+def _standing_alone(folder: Path) -> Path:
+    """The same model, where a container that sees its folder alone can follow every link."""
+    inside = folder.resolve()
+    files = sorted(path for pattern in WANTED for path in folder.glob(pattern))
+    leading_out = [path for path in files if not path.resolve().is_relative_to(inside)]
+    if not leading_out:
+        return folder
+    if inside.parent.name == "snapshots":  # a hub's cache: others may read the same one
+        return _without_links(inside)
+    copy = shlex.join(["cp", "-rL", str(folder), f"{folder}-copy"])
+    raise PairstreamError(
+        f"{leading_out[0]} is a link out of its folder, which is all that a container sees: copy "
+        f"the model ({copy}), and set PAIRSTREAM_BASE_MODEL to the copy"
+    )
 
 
 def resolve_base_model(name: str | None) -> Path:
@@ -83,9 +112,23 @@ def _without_links(snapshot: Path) -> Path:
         plain.mkdir(parents=True, exist_ok=True)
         for path in snapshot.iterdir():
             if path.is_file() and not (plain / path.name).exists():
-                (plain / path.name).hardlink_to(path.resolve())
+                _link_or_copy(path.resolve(), plain / path.name)
     except OSError as error:
         raise PairstreamError(
             f"{plain} cannot be written ({error.strerror}): name a folder with the model's files"
         ) from error
     return plain
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """The copy is for file systems without links, and for files of another user's."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            shutil.copyfile(source, temporary)
+            sync_file(temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)

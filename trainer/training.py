@@ -18,7 +18,7 @@ from schemas.crash_points import crash_point
 from schemas.rows import TrainingStepName
 from schemas.settings import TrainingSettings
 from trainer.alone import alone
-from trainer.base_model import resolve_base_model
+from trainer.base_model import base_model_of
 from trainer.cancelling import WISH, Leave, TrainingCancelled
 from trainer.card import write_card
 from trainer.datasets import DatasetManifest, read_manifest, verify_dataset
@@ -134,15 +134,14 @@ def run_training(
 
 def _plan(request: TrainingRequest, settings: TrainingSettings) -> Plan:
     method = method_flags(read_manifest(request.dataset))
-    base_model = resolve_base_model(settings.base_model)
     wanted = str(settings.base_model)
     # Into the adapter goes a name that means something elsewhere: the hub's or the folder's.
-    name = base_model.name if Path(wanted).is_dir() else wanted
+    name = Path(wanted).absolute().name if Path(wanted).is_dir() else wanted
     return Plan(
         training_id=request.training_id,
         directory_id=request.directory_id,
         dataset=request.dataset.absolute(),
-        base_model=base_model,
+        base_model=base_model_of(settings),
         folder=request.folder.absolute(),
         arguments=["--base-model-name", name, *method, *recipe_flags(settings)],
         settings=settings,

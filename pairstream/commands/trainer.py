@@ -36,7 +36,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     from pairstream.traces import tracing
     from schemas.memory import keep_small
     from schemas.topics import PAIRS, TRAININGS, Names
-    from trainer.base_model import resolve_base_model
+    from trainer.base_model import base_model_of
     from trainer.gate_command import gate_words
     from trainer.kubernetes_placement import check_placement
     from trainer.recipe import recipe_flags
@@ -48,7 +48,7 @@ def command(config_file: Path | None, once: bool, accept_loss: bool, **flags: An
     set_up_logs()
     keep_small()
     if settings.launcher != "none":
-        base_model = resolve_base_model(settings.base_model)
+        base_model = base_model_of(settings)
         recipe_flags(settings)
         gate_words(settings.gate_command)
         if settings.launcher == "kubernetes":

@@ -7,7 +7,8 @@ from types import ModuleType
 import pytest
 
 from schemas.errors import PairstreamError
-from trainer.base_model import resolve_base_model
+from schemas.settings import TrainingSettings
+from trainer.base_model import base_model_of, resolve_base_model
 
 
 def test_a_folder_with_a_model_is_taken_as_it_is(
@@ -110,3 +111,70 @@ def test_weights_in_a_pickle_alone_are_refused_with_the_way_to_convert_them(
 
     (tmp_path / "model.safetensors").touch()
     assert resolve_base_model(str(tmp_path)) == tmp_path
+
+
+def cached_snapshot(hub: Path) -> Path:
+    """As the client of a hub lays it down: links into a folder of contents."""
+    blobs, snapshot = hub / "models--org--small" / "blobs", hub / "models--org--small" / "snapshots"
+    blobs.mkdir(parents=True)
+    (snapshot / "rev").mkdir(parents=True)
+    for name, content in (("config.json", "{}"), ("model.safetensors", "weights")):
+        (blobs / f"hash-of-{name}").write_text(content)
+        (snapshot / "rev" / name).symlink_to(f"../../blobs/hash-of-{name}")
+    return snapshot / "rev"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_container_is_given_the_files_of_a_hubs_cache_and_not_its_links(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = cached_snapshot(tmp_path)
+    if not links:
+
+        def refuse(self: Path, target: Path) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    settings = TrainingSettings(launcher="docker", base_model=str(snapshot))
+
+    for _ in range(2):
+        found = base_model_of(settings)
+        assert {path.name: path.read_text() for path in found.iterdir()} == {
+            "config.json": "{}", "model.safetensors": "weights",
+        }  # fmt: skip
+        assert not any(path.is_symlink() for path in found.iterdir())
+    same = (found / "model.safetensors").samefile(snapshot / "model.safetensors")
+    assert same is links
+
+
+def test_a_process_follows_the_links_of_its_base_model(tmp_path: Path) -> None:
+    snapshot = cached_snapshot(tmp_path)
+    settings = TrainingSettings(launcher="process", base_model=str(snapshot))
+
+    assert base_model_of(settings) == snapshot
+
+
+def test_links_that_a_container_cannot_follow_are_refused_with_the_way_to_copy_them(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    (tmp_path / "elsewhere.json").touch()
+    (folder / "config.json").symlink_to("../elsewhere.json")
+    settings = TrainingSettings(launcher="docker", base_model=str(folder))
+
+    with pytest.raises(PairstreamError, match=r"config\.json is a link out of its fol") as refused:
+        base_model_of(settings)
+    assert f"cp -rL '{folder}' '{folder}-copy'" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_links_inside_a_base_model_and_to_it_do_no_harm(tmp_path: Path) -> None:
+    folder, named = tmp_path / "v2", tmp_path / "newest"
+    folder.mkdir()
+    (folder / "config-v2.json").touch()
+    (folder / "config.json").symlink_to("config-v2.json")
+    named.symlink_to("v2")
+    settings = TrainingSettings(launcher="docker", base_model=str(named))
+
+    assert base_model_of(settings) == named

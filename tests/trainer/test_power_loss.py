@@ -27,6 +27,7 @@ SCRIPTS = ("train_dpo.", "supervise.")
 
 # Calls without which nothing is lost here, and why.
 NOT_NEEDED = {
+    "base_model._link_or_copy:sync_file": "for a container, of a model that cannot be linked",
     "cancelling.wish_to_cancel:write_durably": "a person's command, which no trainer gives",
     "forgotten.remember_forgotten:make_folder": "a person's command",
     "forgotten.remember_forgotten:write_durably": "the same",
