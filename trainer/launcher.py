@@ -11,11 +11,11 @@ from schemas.errors import PairstreamError
 from schemas.settings import TrainingSettings
 from trainer.image import BuildContext
 
-KILLED = 137
+ASKED_TO_END, KILLED = 143, 137  # by SIGTERM, by SIGKILL
 
 # How a container ends when its engine or its machine goes down: asked to end, killed, or found
 # dead by the next engine. By itself, the script ends with none of them.
-ENGINE_ENDED = {143, KILLED, 255}
+ENGINE_ENDED = {ASKED_TO_END, KILLED, 255}
 
 
 class EngineUnavailable(PairstreamError):
@@ -59,7 +59,8 @@ class Plan:
 class Ended:
     """How the script ended; `why` is for people, where the code alone does not tell.
 
-    `interrupted`: the engine ended it, for reasons of its own; it can go on where it was.
+    `interrupted`: the engine or the machine ended it, for reasons of its own; it can go on where it
+    was.
     """
 
     code: int

@@ -19,7 +19,7 @@ from typing import IO
 
 from trainer import supervise
 from trainer.image import REQUIREMENTS, SCRIPT, BuildContext
-from trainer.launcher import Ended, EngineUnavailable, Plan, Progress
+from trainer.launcher import ASKED_TO_END, KILLED, Ended, EngineUnavailable, Plan, Progress
 from trainer.layout import make_folder
 from trainer.rounds import round_flags
 from trainer.supervise import EXIT_CODE, LOCK
@@ -76,10 +76,16 @@ class ProcessLauncher:
         running = self._runs(plan)  # looked at first: it may end between the two looks
         exit_code = plan.folder / EXIT_CODE
         if exit_code.exists():
-            return Ended(int(exit_code.read_text()))
+            code = int(exit_code.read_text())
+            # 137 is none: what kills the script and not its supervisor is most often want of memory
+            if code == ASKED_TO_END:
+                why = f"the machine or somebody asked it to end ({code})"
+                return Ended(code, why, interrupted=True)
+            return Ended(code)
         if running:
             return None
-        return Ended(137, "its supervisor was killed, so nobody knows how it ended")
+        why = "its supervisor was killed, so nobody knows how it ended"
+        return Ended(KILLED, why, interrupted=True)
 
     def _runs(self, plan: Plan) -> bool:
         with (plan.folder / LOCK).open("a") as lock:

@@ -25,7 +25,7 @@ from trainer.datasets import DatasetManifest, read_manifest, verify_dataset
 from trainer.gate_command import gate_words
 from trainer.gpu import gpu_held, gpu_lock
 from trainer.image import training_context
-from trainer.launcher import Ended, Launcher, Plan
+from trainer.launcher import ASKED_TO_END, KILLED, Ended, Launcher, Plan
 from trainer.layout import MANIFEST, make_folder, sync_folder
 from trainer.progress import OnProgress, ProgressWatch
 from trainer.publishing import OnStep, archive_of, judged, publish
@@ -56,8 +56,6 @@ log = structlog.get_logger()
 POLL_SECONDS = 0.5
 
 MOST_INTERRUPTIONS = 2  # more would hide that something ends it each time
-
-STOPPED = 143  # the exit code of what was asked to end
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,7 @@ def _cancelled(
     """End its script, where it was started; it will not go on from its checkpoints."""
     known = known_start(plan, launcher)
     started = known or first_start(plan, dataset, launcher, "none")
-    code = STOPPED
+    code = ASKED_TO_END
     if known is None:
         tell("requested", None)
         write_started(plan.folder, started)
@@ -235,7 +233,7 @@ def _cancelled(
         launcher.stop(plan)
         crash_point("training.stopped")
         ended = launcher.poll(plan)
-        code = (ended and ended.code) or STOPPED
+        code = (ended and ended.code) or ASKED_TO_END
     _remove_checkpoints(plan)
     log.info("training_cancelled", training_id=plan.training_id, why=why)
     return how_it_ended(plan, dataset, started, Ended(code, why))
@@ -264,5 +262,5 @@ def _follow(
         leave.check()
         if (datetime.now(UTC) - started_at).total_seconds() > limit:
             launcher.stop(plan)
-            ended = launcher.poll(plan) or Ended(137)
-            return Ended(ended.code or 137, f"it took longer than {limit:g} s")
+            ended = launcher.poll(plan) or Ended(KILLED)
+            return Ended(ended.code or KILLED, f"it took longer than {limit:g} s")

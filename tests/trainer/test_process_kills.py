@@ -1,4 +1,6 @@
-"""Processes of a training killed: the script, its supervisor, both, or by the deadline."""
+"""Processes of a training ended: its supervisor, or both, by a machine that goes down, or by the
+deadline.
+"""
 
 import os
 import signal
@@ -10,12 +12,13 @@ from tests.trainer.bench import Bench, Submit, is_running
 from tests.waiting import wait_for
 from trainer import process_launcher, training
 from trainer.cancelling import TrainingInterrupted
+from trainer.launcher import EngineUnavailable
 from trainer.process_launcher import ProcessLauncher
 
 pytestmark = pytest.mark.long
 
 
-def test_a_killed_supervisor_leaves_the_end_unknown_and_fails_the_training(
+def test_a_killed_supervisor_leaves_the_end_unknown_and_the_script_is_started_again(
     bench: Bench, in_background: Submit
 ) -> None:
     running = in_background()
@@ -26,19 +29,58 @@ def test_a_killed_supervisor_leaves_the_end_unknown_and_fails_the_training(
     assert ProcessLauncher(bench.root / "venv").poll(plan) is None  # the script lives on
     (bench.root / "gate").touch()
 
-    manifest = running.result(30)
-    assert manifest.exit_code == 137
-    assert manifest.why == "its supervisor was killed, so nobody knows how it ended"
+    with pytest.raises(EngineUnavailable, match="supervisor was killed, so nobody knows how it en"):
+        running.result(30)
     assert bench.counts() == ["started", "ended"]
 
+    manifest = bench.run()
+    assert (manifest.exit_code, manifest.interruptions) == (0, 1)
+    assert bench.counts() == ["started", "ended"] * 2
 
-def test_supervisor_and_script_killed_beside_a_living_trainer_fail_the_training(
+
+def test_supervisor_and_script_killed_beside_a_living_trainer_are_started_again(
     bench: Bench, in_background: Submit
 ) -> None:
     running = in_background()
     os.killpg(int((bench.folder / "process.lock").read_text()), signal.SIGKILL)
 
-    assert running.result(30).exit_code == 137
+    with pytest.raises(EngineUnavailable, match=r"interrupted \(1 of at most 2 times\)"):
+        running.result(30)
+    (bench.root / "gate").touch()
+    assert bench.run().succeeded
+    assert bench.counts() == ["started", "started", "ended"]
+
+
+def test_what_was_asked_to_end_with_the_trainer_goes_on(
+    bench: Bench, in_background: Submit
+) -> None:
+    """As systemd does: it ends all processes of the service, the script's too."""
+    interrupted = in_background()
+    bench.stop.set()
+    with pytest.raises(TrainingInterrupted):
+        interrupted.result(30)
+    os.killpg(int((bench.folder / "process.lock").read_text()), signal.SIGTERM)
+    wait_for((bench.folder / "exit_code").exists)
+    (bench.root / "gate").touch()
+
+    bench.stop = threading.Event()
+    with pytest.raises(EngineUnavailable, match=r"asked it to end \(143\); the next try goes on"):
+        bench.run()
+    manifest = bench.run()
+    assert (manifest.exit_code, manifest.interruptions) == (0, 1)
+    assert bench.counts() == ["started", "started", "ended"]
+
+
+def test_what_is_asked_to_end_each_time_has_failed_at_last(bench: Bench) -> None:
+    for _ in range(2):
+        with pytest.raises(EngineUnavailable, match="the next try goes on"):
+            bench.run("--code 143")
+
+    manifest = bench.run("--code 143")
+    assert (manifest.exit_code, manifest.interruptions) == (143, 2)
+    assert manifest.why == "the machine or somebody asked it to end (143)"
+    assert bench.request.is_done()
+    assert bench.counts() == ["started", "ended"] * 3
 
 
 def test_supervisor_and_script_killed_together_with_the_trainer_are_started_again(
