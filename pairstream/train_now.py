@@ -1,6 +1,5 @@
 """One training of one dataset, now, in this process: `train`, and `trainings retry`."""
 
-import hashlib
 import sys
 import threading
 from pathlib import Path
@@ -16,7 +15,7 @@ from trainer.datasets import DatasetManifest, read_manifest
 from trainer.launcher import make_launcher
 from trainer.layout import DataDir
 from trainer.recipe import Method, method_of, recipe_flags
-from trainer.source import read_source
+from trainer.source import directory_id
 from trainer.training import TrainingRequest, run_training
 from trainer.trainings import training_id
 
@@ -39,7 +38,7 @@ def train_now(settings: TrainingSettings, dataset: Path, method: Method | None =
     if method not in (None, wanted):
         raise click.UsageError(f"{dataset} is trained on with --method {wanted}, not {method}")
     data = DataDir(settings.data_dir.absolute())
-    request = _next_request(training_id(manifest.name, wanted), _directory_id(data), dataset, data)
+    request = _next_request(training_id(manifest.name, wanted), directory_id(data), dataset, data)
     launcher = make_launcher(settings, data.training_venv)
     with ProgressShow(sys.stdout) as progress:
 
@@ -76,19 +75,12 @@ def _tell(
         click.echo(f"not told in the topic of trainings: {error}", err=True)
 
 
-def _directory_id(data: DataDir) -> str:
-    """The trainer's name for the directory; where no trainer has worked, one of its path."""
-    if data.source.exists():
-        return read_source(data).id
-    return hashlib.sha256(str(data.root).encode()).hexdigest()[:8]
-
-
-def _next_request(first: str, directory_id: str, dataset: Path, data: DataDir) -> TrainingRequest:
+def _next_request(first: str, directory: str, dataset: Path, data: DataDir) -> TrainingRequest:
     """The first training of the dataset that has not come to its end."""
     number = 1
     while True:
         name = first if number == 1 else f"{first}-{number}"
-        request = TrainingRequest(name, directory_id, dataset.absolute(), data.models)
+        request = TrainingRequest(name, directory, dataset.absolute(), data.models)
         if not request.is_done():
             return request
         number += 1

@@ -35,6 +35,11 @@ class DataDir:
         return self.root / "source.json"
 
     @property
+    def early_id(self) -> Path:
+        """Its id where something was trained here before a trainer came."""
+        return self.root / "directory-id"
+
+    @property
     def segments(self) -> Path:
         return self.root / "segments"
 

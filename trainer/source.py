@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.errors import PairstreamError
 from schemas.source import Source
-from trainer.layout import DataDir, make_folder, write_durably
+from trainer.layout import DataDir, folder_lock, make_folder, write_durably
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -45,11 +45,31 @@ def open_source(data: DataDir, source: Source) -> SourceFile:
         if any(data.segments.glob("*/*.jsonl")):
             raise PairstreamError(f"{data.source} is gone: restore it, or use a new data directory")
         make_folder(data.root)
-        return _write(data, SourceFile(secrets.token_hex(4), source))
+        with folder_lock(data.root):
+            return _write(data, SourceFile(_early_id(data) or secrets.token_hex(4), source))
     known = read_source(data)
     if known.source != source:
         raise PairstreamError(_explain(data, known.source, source))
     return known
+
+
+def directory_id(data: DataDir) -> str:
+    """The id of the data directory, made where it has none yet.
+
+    Its trainer takes it over: under another one it would not find a container that runs already.
+    """
+    make_folder(data.root)
+    with folder_lock(data.root):
+        if data.source.exists():
+            return read_source(data).id
+        if not data.early_id.exists():
+            write_durably(data.early_id, secrets.token_hex(4).encode() + b"\n")
+        return _early_id(data)
+
+
+def _early_id(data: DataDir) -> str:
+    """Empty where there is none."""
+    return data.early_id.read_text().strip() if data.early_id.exists() else ""
 
 
 def remember_starts(data: DataDir, known: SourceFile, earliest: Mapping[int, int]) -> SourceFile:

@@ -1,6 +1,7 @@
 """What `pairstream train` refuses, each with one line and nothing half written; what it tells."""
 
 import shlex
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from pairstream import train_now
 from pairstream.__main__ import cli
+from schemas.errors import PairstreamError
 from schemas.rows import ScoredRow, assistant_message, row_id, user_message
 from tests.commands.deployment import Deployment
 from tests.conftest import Pairstream
@@ -24,6 +26,8 @@ from trainer.datasets import DatasetManifest
 from trainer.latest import read_latest
 from trainer.layout import DataDir
 from trainer.selection import CutSettings
+from trainer.source import open_source
+from trainer.training import TrainingRequest
 from trainer.training_manifest import read_training
 from trainer.unpaired import labelled_line, write_labelled
 
@@ -156,6 +160,27 @@ def test_the_gates_verdict_is_told_where_a_broker_answers(
     assert (step.training_id, step.step, step.dataset) == ("dpo-ds-000001", verdict, "ds-000001")
     models = DataDir(dataset.parents[1]).models
     assert read_latest(models) == ("dpo-ds-000001" if verdict == "promoted" else None)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_trainer_that_comes_later_knows_the_container_by_its_name(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(dataset.parents[1] / "segments")  # no trainer was here
+    directory_ids: list[str] = []
+
+    def keep_id(request: TrainingRequest, *_: object, **__: object) -> None:
+        directory_ids.append(request.directory_id)
+        raise PairstreamError("it was stopped")
+
+    monkeypatch.setattr(train_now, "run_training", keep_id)
+    with pytest.raises(PairstreamError, match="it was stopped"):
+        trained(dataset, {}, result=PASSING)
+    known = open_source(DataDir(dataset.parents[1]), SOURCE)
+    with pytest.raises(PairstreamError, match="it was stopped"):
+        trained(dataset, {}, result=PASSING)
+
+    assert directory_ids == [known.id, known.id]
 
 
 @pytest.mark.usefixtures("stand_in")

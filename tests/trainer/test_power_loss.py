@@ -43,6 +43,8 @@ NOT_NEEDED = {
     "trainings.train_pending:make_folder": "for a word to people about what cannot start yet",
     "training.run_training:sync_folder": "what is taken for unfinished is finished again: its last "
     "steps are told twice, and `latest` is not changed any more",
+    "source.directory_id:make_folder": "asked by `pairstream train` where there is no trainer",
+    "source.directory_id:write_durably": "the same",
     "service._locked:make_folder": "`open_source` makes the same folder safe before it is used",
 }
 

@@ -8,7 +8,7 @@ import pytest
 from schemas.errors import PairstreamError
 from schemas.source import Source
 from trainer.layout import DataDir
-from trainer.source import open_source, read_source, remember_starts
+from trainer.source import directory_id, open_source, read_source, remember_starts
 
 SOURCE = Source("cluster-1", "pairs", "id-1", 4)
 
@@ -26,6 +26,23 @@ def test_a_new_directory_remembers_its_source_and_gets_an_id_of_its_own(
     assert open_source(data, SOURCE) == read_source(data) == first
     assert first.source == SOURCE
     assert open_source(DataDir(tmp_path / "other"), SOURCE).id != first.id
+
+
+def test_a_trainer_takes_over_the_id_under_which_something_was_trained_before(
+    data: DataDir, tmp_path: Path
+) -> None:
+    """A container that runs is found by it, and not started a second time."""
+    early = directory_id(data)
+
+    assert directory_id(data) == early != directory_id(DataDir(tmp_path / "other"))
+    assert open_source(data, SOURCE).id == directory_id(data) == early
+
+
+def test_the_id_of_a_directory_with_a_trainer_is_the_trainers(data: DataDir) -> None:
+    known = open_source(data, SOURCE)
+
+    assert directory_id(data) == known.id
+    assert not data.early_id.exists()
 
 
 @pytest.mark.parametrize(
