@@ -201,7 +201,7 @@ tell(written=sorted(place for place in places if outcome[place] == "written"))
 
 def test_links_that_it_leaves_lead_the_trainer_nowhere(make_plan: MakePlan, tmp_path: Path) -> None:
     victim, other = tmp_path / "victim", tmp_path / "models" / "other" / "adapter"
-    victim.write_text("as it was")
+    victim.write_text("{}")
     other.mkdir(parents=True)
     (other / "adapter_model.safetensors").write_text("another's")
     script = """
@@ -209,7 +209,7 @@ import os
 os.symlink("../../victim", "/output/way-out")
 os.replace("/output/way-out", "/output/training.log")
 os.symlink("../other/adapter", "/output/adapter")
-open("/output/result.json", "w").write("{}")
+os.symlink("../../victim", "/output/result.json")
 print("done")
 """
     files = {**small_context().files, SCRIPT: script.encode()}
@@ -220,10 +220,11 @@ print("done")
 
     assert ended == Ended(0)
     assert (plan.folder / "adapter" / "adapter_model.safetensors").is_file()
-    assert victim.read_text() == "as it was"
+    assert victim.read_text() == "{}"
     assert log_of(plan) == "done\n"
     assert not (plan.folder / "training.log").is_symlink()
     dataset = read_manifest(publish(tmp_path / "data", make_pairs(3)).datasets / "ds-000001")
     manifest = how_it_ended(plan, dataset, STARTED, ended)
     assert manifest.exit_code == CHECK_FAILED
-    assert set(manifest.files) == {"result.json", "training.log"}
+    assert manifest.figures is None
+    assert set(manifest.files) == {"training.log"}

@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -19,12 +20,19 @@ from tests.trainer.lives import whole_life
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import publish as publish_pairs
 from tests.waiting import wait_for
+from trainer import training
 from trainer.cancelling import TrainingInterrupted, wish_to_cancel
 from trainer.datasets import read_manifest
 from trainer.latest import promote_by_gate, read_history, read_latest
-from trainer.launcher import EngineUnavailable
+from trainer.launcher import Ended, EngineUnavailable
 from trainer.publishing import publish
-from trainer.training_manifest import read_started, write_started
+from trainer.training_manifest import (
+    Started,
+    how_it_ended,
+    read_started,
+    read_training,
+    write_started,
+)
 
 pytestmark = pytest.mark.long
 
@@ -49,6 +57,28 @@ def test_a_training_that_succeeds_leaves_manifest_archive_and_latest(bench: Benc
     assert [step for step, _ in bench.steps] == whole_life()
     assert bench.request.is_done()
     assert f"trained {bench.request.dataset} base" in (bench.folder / "training.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["result.json", "manifest.json", ".started.json"])
+def test_a_link_in_its_place_is_not_read(name: str, bench: Bench, tmp_path: Path) -> None:
+    """A script may have left it, to a file that the trainer may read and the script may not."""
+    bench.run()
+    started = Started(datetime(2026, 11, 30, tzinfo=UTC), "process", "python", "tag", "base", [])
+    write_started(bench.folder, started)
+    secret = tmp_path / "secret.json"
+    (bench.folder / name).rename(secret)
+    (bench.folder / name).symlink_to(secret)
+
+    if name == "result.json":
+        plan = training._plan(bench.request, bench.settings())
+        dataset = read_manifest(bench.request.dataset)
+        manifest = how_it_ended(plan, dataset, started, Ended(0))
+        assert (manifest.figures, manifest.exit_code) == (None, 14)
+        assert "result.json" not in manifest.files
+    elif name == "manifest.json":
+        assert read_training(bench.folder) is None
+    else:
+        assert read_started(bench.folder) is None
 
 
 def test_what_is_done_is_not_done_again(bench: Bench) -> None:
