@@ -6,6 +6,7 @@ whatever the order in which the pairs came; a dataset exists completely or not a
 
 import os
 import shutil
+import stat
 from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from datetime import UTC, datetime
@@ -125,6 +126,8 @@ def cut_dataset(
 def publish(temporary: Path, target: Path, manifest: DatasetManifest) -> None:
     """Make the folder a dataset: the manifest last, then one rename."""
     encoded = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
+    # As its files are: the container of a trainer that is root reads it as another user.
+    temporary.chmod(stat.S_IMODE(temporary.stat().st_mode) | 0o555)
     write_durably(temporary / MANIFEST, encoded, read_only=True)
     crash_point("trainer.cut_manifest_written")
     temporary.rename(target)

@@ -1,6 +1,8 @@
 """Datasets appear at once, whole and read-only, and follow one another without a gap."""
 
 import json
+import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +42,20 @@ def test_a_published_dataset_is_as_its_manifest_says_and_read_only(tmp_path: Pat
     }  # fmt: skip
     told = json.loads((data.datasets / "ds-000001" / "manifest.json").read_bytes())
     assert told["offsets"] == {"0": {"from": 0, "to": len(PAIRS)}}
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o027, 0o077])
+def test_another_user_who_is_given_a_dataset_may_read_it(mask: int, tmp_path: Path) -> None:
+    """The container of a trainer that is root runs as one."""
+    before = os.umask(mask)
+    try:
+        dataset = publish(tmp_path / "data", make_pairs(3)).datasets / "ds-000001"
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(dataset.stat().st_mode) == 0o777 & ~mask | 0o555
+    assert {stat.S_IMODE(path.stat().st_mode) for path in dataset.iterdir()} == {0o444}
+    assert stat.S_IMODE(dataset.parent.stat().st_mode) == 0o777 & ~mask
 
 
 def test_the_next_dataset_begins_where_the_last_one_ended_and_leaves_it_alone(
