@@ -1,6 +1,8 @@
 """Trains in containers: no network, no root, read-only, limited; GPU when the engine has one."""
 
+import hashlib
 import io
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ log = structlog.get_logger()
 LABEL_DIRECTORY = "pairstream.data-dir-id"
 LABEL_TRAINING = "pairstream.training-id"
 
+UNNAMEABLE = re.compile(r"[^a-zA-Z0-9_.-]")
+
 STOP_SECONDS = 60
 CONFLICT = 409
 
@@ -36,8 +40,14 @@ GRANTED_SECONDS = 10.0
 
 
 def container_name(plan: Plan) -> str:
-    """Docker refuses a second container of the same name: this is the lock of one training."""
-    return f"pairstream-{plan.directory_id}-{plan.training_id}"
+    """Docker refuses a second container of the same name: this is the lock of one training.
+
+    A user names datasets by any letters, Docker containers by some: the hash keeps names apart.
+    """
+    training = UNNAMEABLE.sub("-", plan.training_id)
+    if training != plan.training_id:
+        training += f"-{hashlib.sha256(plan.training_id.encode()).hexdigest()[:8]}"
+    return f"pairstream-{plan.directory_id}-{training}"
 
 
 def container_spec(plan: Plan, *, gpu: bool, user: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Containers of trainings: one for each, walled in, followed, limited, removed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,12 @@ def test_the_container_has_walls(make_plan: MakePlan, tmp_path: Path) -> None:
         "output": "done",
         "tmp_runs_programs": True,
     }
+
+
+def test_a_dataset_that_docker_would_not_name_a_container_after_is_trained(
+    make_plan: MakePlan,
+) -> None:
+    assert run_to_end(DockerLauncher(), replace(make_plan(), training_id="dpo-my data")) == Ended(0)
 
 
 def test_limits_and_labels_are_in_the_containers_spec(make_plan: MakePlan) -> None:
