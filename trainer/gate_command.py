@@ -60,7 +60,7 @@ def ask_command(words: list[str], folder: Path, *, seconds: float, stop: Stop) -
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*words, str(folder)],
-                env=_without_secrets(),
+                env=without_secrets(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -114,7 +114,8 @@ def _harmless(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _without_secrets() -> dict[str, str]:
+def without_secrets() -> dict[str, str]:
+    """Our environment, for a program that is none of ours."""
     names = {ENVIRONMENT_PREFIX + name.upper() for name in SECRETS}
     secret = names | {name + SECRET_FILE_SUFFIX.upper() for name in names}
     secret |= SECRET_VARIABLES

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from trainer import supervise
+from trainer.gate_command import without_secrets
 from trainer.image import REQUIREMENTS, SCRIPT, BuildContext
 from trainer.launcher import ASKED_TO_END, KILLED, Ended, EngineUnavailable, Plan, Progress
 from trainer.layout import make_folder
@@ -129,7 +130,12 @@ def training_environment(venv: Path, context: BuildContext, log: Path, progress:
                 progress(" ".join(["python", *command[1:]]))
                 # It inherits the lock: outliving us, it still is the one that writes there.
                 done = subprocess.run(
-                    command, stdout=output, stderr=output, check=False, pass_fds=[lock.fileno()]
+                    command,
+                    env=without_secrets(),
+                    stdout=output,
+                    stderr=output,
+                    check=False,
+                    pass_fds=[lock.fileno()],
                 )
                 if done.returncode:
                     raise EngineUnavailable(

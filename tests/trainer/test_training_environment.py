@@ -13,6 +13,7 @@ from trainer.process_launcher import ProcessLauncher
 PIP = """\
 #!/bin/sh
 echo "$@" >> {log}
+env >> {log}.environment
 if [ "$2" = venv ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; fi
 test ! -e {broken} || test "$2" = venv
 """
@@ -56,6 +57,20 @@ def test_a_virtual_environment_is_made_once_with_torch_first(
         f"-m pip install -r {bench.root / 'venv' / 'requirements.txt'}",
     ]
     assert (bench.root / "venv" / "requirements.txt").read_text() == "torch==0\n"
+
+
+def test_what_is_installed_gets_no_secret_and_the_rest_of_the_environment(
+    requirements: Requirements, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package's build may run code of others; an index or a proxy is for it to know."""
+    monkeypatch.setenv("PAIRSTREAM_SASL_PASSWORD", "s3cret")
+    monkeypatch.setenv("PAIRSTREAM_SASL_PASSWORD_FILE", "/run/s3cret")
+    monkeypatch.setenv("PIP_TIMEOUT", "60")
+    requirements.prepare()
+
+    told = requirements.log.with_name("pip.log.environment").read_text()
+    assert "s3cret" not in told
+    assert told.count("PIP_TIMEOUT=60\n") == len(requirements.commands()) == 3
 
 
 def test_requirements_that_cannot_be_installed_are_tried_again(requirements: Requirements) -> None:
