@@ -3,7 +3,6 @@
 import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-
 # How soon it notices that it is to end.
 _LOOK_SECONDS = 0.05
 

@@ -5,7 +5,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-from schemas.errors import PairstreamError
+from schemas.errors import InvalidSettings, PairstreamError
 from schemas.settings import TrainingSettings
 from trainer.layout import sync_file
 
@@ -51,10 +51,10 @@ def _standing_alone(folder: Path) -> Path:
 def resolve_base_model(name: str | None) -> Path:
     """The folder of the model.
 
-    Raises: PairstreamError when there is none, with what to set.
+    Raises: InvalidSettings when none is named, PairstreamError when it is none, with what to do.
     """
     if name is None:
-        raise PairstreamError(
+        raise InvalidSettings(
             "no base model is set: set PAIRSTREAM_BASE_MODEL to a folder with a transformers "
             "model, or PAIRSTREAM_LAUNCHER=none to cut datasets only"
         )

@@ -72,17 +72,15 @@ def test_folder_without_a_manifest_is_no_dataset(pairstream: Pairstream, tmp_pat
 @pytest.mark.parametrize(
     ("base_model", "words"),
     [
-        (None, "PAIRSTREAM_BASE_MODEL"),
         ("./nothing", "./nothing is not there"),
         (".", "it has no config.json"),
     ],
 )
 def test_base_model_that_cannot_be_is_named(
-    dataset: Path, pairstream: Pairstream, base_model: str | None, words: str
+    dataset: Path, pairstream: Pairstream, base_model: str, words: str
 ) -> None:
-    flags = ["--base-model", base_model] if base_model else []
-
-    done = pairstream("train", dataset, "--launcher", "process", *flags, check=False)
+    flags = ["--launcher", "process", "--base-model", base_model]
+    done = pairstream("train", dataset, *flags, check=False)
 
     refused(done, words)
 

@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from pairstream.__main__ import COMMANDS, cli
 from schemas.settings import SECRETS
 from tests.conftest import Pairstream
+from tests.trainer.made_pairs import make_pairs
+from tests.trainer.stand_in import publish
 
 # Contract, section 6; `schema` is ours.
 CONTRACT = {
@@ -187,3 +189,15 @@ def test_what_is_no_number_and_what_never_ends_is_refused() -> None:
         for value in ("nan", "inf", "-1", "1e999"):
             with pytest.raises(click.BadParameter):
                 option.type.convert(value, option, None)
+
+
+@pytest.mark.parametrize("command", ["trainer", "train {dataset}"])
+def test_a_base_model_that_is_not_named_is_a_wrong_setting(
+    command: str, tmp_path: Path, pairstream: Pairstream
+) -> None:
+    dataset = publish(tmp_path, make_pairs(3)).datasets / "ds-000001"
+    words = command.format(dataset=dataset).split()
+    done = pairstream(*words, "--data-dir", tmp_path / "other", check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("pairstream: no base model is set: set PAIRSTREAM_BASE_MODEL")
