@@ -4,7 +4,9 @@ The Job fits the Pod Security Standard `restricted`. What no field of a Job can 
 is up to the NetworkPolicy of deploy/kubernetes/trainings.yaml.
 """
 
+import hashlib
 import math
+import re
 from typing import Any
 
 from trainer.kubernetes_placement import Placement, claim_of
@@ -26,6 +28,9 @@ DEADLINE_MARGIN_SECONDS = 300
 # How long a trainer may be away and still learn how a training ended.
 KEPT_SECONDS = 7 * 86400
 
+# Of the 63 characters that a name may have, those that are left to the training.
+NAME_LENGTH = 40
+
 GPU = "nvidia.com/gpu"
 
 Manifest = dict[str, Any]
@@ -33,7 +38,18 @@ Manifest = dict[str, Any]
 
 def job_name(plan: Plan) -> str:
     """A namespace has one Job of a name: this is the lock of one training."""
-    return f"pairstream-{plan.directory_id}-{plan.training_id}".lower()
+    return f"pairstream-{plan.directory_id}-{_name(plan.training_id)}"
+
+
+def _name(training_id: str) -> str:
+    """As Kubernetes takes it in names and labels: a user names datasets by any letters, and as
+    long as they like; the hash keeps them apart.
+    """
+    if re.fullmatch(rf"[a-z0-9][a-z0-9.-]{{,{NAME_LENGTH - 2}}}[a-z0-9]", training_id):
+        return training_id
+    digest = hashlib.sha256(training_id.encode()).hexdigest()[:8]
+    plain = re.sub(r"[^a-z0-9]", "-", training_id.lower())[: NAME_LENGTH - 9].strip("-")
+    return f"{plain}-{digest}"
 
 
 def image_reference(plan: Plan, image: str) -> str:
@@ -47,7 +63,7 @@ def job_manifest(plan: Plan, where: Placement, *, user: int, group: int) -> Mani
     labels = {
         LABEL_APP: APP,
         LABEL_DIRECTORY: plan.directory_id,
-        LABEL_TRAINING: plan.training_id,
+        LABEL_TRAINING: _name(plan.training_id),
     }
     deadline = math.ceil(plan.settings.training_deadline_seconds) + DEADLINE_MARGIN_SECONDS
     return {

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import PairstreamError
+from schemas.printable import printable
 from schemas.recipe import CONTINUE, MERGE
 from schemas.settings import TrainingSettings
 from trainer.latest import read_latest
@@ -44,6 +45,9 @@ def _latest(models: Path, settings: TrainingSettings) -> Previous | None:
 
 def _check(models: Path, previous: Previous, base_name: str) -> None:
     """Raises: PairstreamError when its adapter is gone, or is one of another base model."""
+    if previous.training_id != Path(previous.training_id).name:
+        # A container may write the record that it comes from.
+        raise PairstreamError(f"{printable(previous.training_id)} is no training")
     config = models / previous.training_id / "adapter" / "adapter_config.json"
     try:
         trained_on = msgspec.json.decode(config.read_bytes(), type=_AdapterConfig)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from trainer.docker_launcher import container_spec
 from trainer.launcher import Previous
 from trainer.rounds import previous_round
 from trainer.training import _plan
+from trainer.training_manifest import Started, write_started
 
 
 def make_latest(models: Path, training_id: str, base: str = "base") -> None:
@@ -47,6 +49,21 @@ def test_adapter_of_another_base_or_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dpo-1" / "adapter" / "adapter_config.json").unlink()
     with pytest.raises(PairstreamError, match="PAIRSTREAM_TRAINING_NEXT_ROUND=fresh"):
         previous_round(tmp_path / "dpo-2", wanted("merge"), "base")
+
+
+def test_a_record_that_leads_out_of_the_models_is_refused(tmp_path: Path) -> None:
+    """Its container may write the record of how a training was started."""
+    make_latest(tmp_path, "planted")
+    folder = tmp_path / "models" / "dpo-1"
+    folder.mkdir(parents=True)
+    started = Started(
+        datetime(2026, 11, 30, tzinfo=UTC), "docker", "image", "tag", "base", [],
+        previous=Previous("../planted", "continue"),
+    )  # fmt: skip
+    write_started(folder, started)
+
+    with pytest.raises(PairstreamError, match="is no training"):
+        previous_round(folder, wanted("continue"), "base")
 
 
 @pytest.mark.parametrize(
