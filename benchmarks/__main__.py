@@ -51,7 +51,7 @@ def main() -> int:
     )
     if unknown := set(letters) - {row.letter for row in ROWS}:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
-    out: Path = arguments.out or (QUICK_RESULTS if arguments.quick else RESULTS)
+    out: Path = arguments.out or (QUICK_RESULTS if options.scale < 1 else RESULTS)
     out.mkdir(parents=True, exist_ok=True)
     documents = []
     with Bench(options) as bench:
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=Path,
-        help="folder of the results; benchmarks/results by default, with --quick a folder in it",
+        help="folder of the results; benchmarks/results by default, for small loads quick/ in it",
     )
     return parser
 

@@ -29,23 +29,30 @@ def base_model_of(settings: TrainingSettings) -> Path:
     Raises: PairstreamError when there is none, with what to set or to do.
     """
     folder = resolve_base_model(settings.base_model)
-    return folder if settings.launcher in ("process", "none") else _standing_alone(folder)
+    if settings.launcher in ("process", "none"):
+        return folder
+    check_links(folder)
+    return _without_links(folder.resolve()) if _links_out(folder) else folder
 
 
-def _standing_alone(folder: Path) -> Path:
-    """The same model, where a container that sees its folder alone can follow every link."""
+def check_links(folder: Path) -> None:
+    """A container sees the folder alone; of a hub's cache, which others read too, it gets a copy.
+
+    Raises: PairstreamError where it could not follow a link of another folder.
+    """
+    links = _links_out(folder)
+    if links and folder.resolve().parent.name != "snapshots":
+        copy = shlex.join(["cp", "-rL", str(folder), f"{folder}-copy"])
+        raise PairstreamError(
+            f"{links[0]} is a link out of its folder, which is all that a container sees: copy "
+            f"the model ({copy}), and set PAIRSTREAM_BASE_MODEL to the copy"
+        )
+
+
+def _links_out(folder: Path) -> list[Path]:
     inside = folder.resolve()
     files = sorted(path for pattern in WANTED for path in folder.glob(pattern))
-    leading_out = [path for path in files if not path.resolve().is_relative_to(inside)]
-    if not leading_out:
-        return folder
-    if inside.parent.name == "snapshots":  # a hub's cache: others may read the same one
-        return _without_links(inside)
-    copy = shlex.join(["cp", "-rL", str(folder), f"{folder}-copy"])
-    raise PairstreamError(
-        f"{leading_out[0]} is a link out of its folder, which is all that a container sees: copy "
-        f"the model ({copy}), and set PAIRSTREAM_BASE_MODEL to the copy"
-    )
+    return [path for path in files if not path.resolve().is_relative_to(inside)]
 
 
 def resolve_base_model(name: str | None) -> Path:

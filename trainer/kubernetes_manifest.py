@@ -45,7 +45,7 @@ def _name(training_id: str) -> str:
     """As Kubernetes takes it in names and labels: a user names datasets by any letters, and as
     long as they like; the hash keeps them apart.
     """
-    if re.fullmatch(rf"[a-z0-9][a-z0-9.-]{{,{NAME_LENGTH - 2}}}[a-z0-9]", training_id):
+    if re.fullmatch(rf"[a-z0-9][a-z0-9-]{{,{NAME_LENGTH - 2}}}[a-z0-9]", training_id):
         return training_id
     digest = hashlib.sha256(training_id.encode()).hexdigest()[:8]
     plain = re.sub(r"[^a-z0-9]", "-", training_id.lower())[: NAME_LENGTH - 9].strip("-")

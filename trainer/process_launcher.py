@@ -48,8 +48,8 @@ class ProcessLauncher:
         return training_environment(self._venv, plan.context, plan.folder / "build.log", progress)
 
     def start(self, plan: Plan) -> None:
-        if (plan.folder / EXIT_CODE).exists() or self._runs(plan):
-            return
+        if (plan.folder / EXIT_CODE).exists() or self._runs(plan) or _was_killed(plan):
+            return  # what became of it, `poll` says
         command = [
             self.prepare(plan, lambda _: None), "-u", str(plan.folder / "context" / SCRIPT),
             "--dataset", str(plan.dataset), "--base-model", str(plan.base_model),
@@ -114,6 +114,12 @@ class ProcessLauncher:
         shutil.rmtree(plan.folder / SCRATCH, ignore_errors=True)
         (plan.folder / LOCK).unlink(missing_ok=True)
         (plan.folder / EXIT_CODE).unlink(missing_ok=True)
+
+
+def _was_killed(plan: Plan) -> bool:
+    """Whether a supervisor is gone that has not said how it ended: its number is left."""
+    lock = plan.folder / LOCK
+    return lock.exists() and lock.read_text() != ""
 
 
 def training_environment(venv: Path, context: BuildContext, log: Path, progress: Progress) -> str:

@@ -45,7 +45,10 @@ def _latest(models: Path, settings: TrainingSettings) -> Previous | None:
 
 def _check(models: Path, previous: Previous, base_name: str) -> None:
     """Raises: PairstreamError when its adapter is gone, or is one of another base model."""
-    if previous.training_id != Path(previous.training_id).name:
+    if (
+        previous.training_id in ("", "..")
+        or previous.training_id != Path(previous.training_id).name
+    ):
         # A container may write the record that it comes from.
         raise PairstreamError(f"{printable(previous.training_id)} is no training")
     config = models / previous.training_id / "adapter" / "adapter_config.json"

@@ -43,6 +43,7 @@ from trainer.steps import forget_wait, note_step, note_wait
 from trainer.training_manifest import (
     METRICS,
     STARTED,
+    Started,
     TrainingManifest,
     how_it_ended,
     read_started,
@@ -203,7 +204,7 @@ def _trained(
         crash_point("training.started")
         forget_wait(plan.folder)
         tell("started", started.detail)
-        ended = _follow(plan, launcher, started.at, on_progress, leave)
+        ended = _follow(plan, launcher, started, on_progress, leave)
         crash_point("training.script_ended")
         if ended.interrupted and started.interruptions < MOST_INTERRUPTIONS:
             put_back(plan, launcher, started, ended, most=MOST_INTERRUPTIONS)
@@ -246,7 +247,7 @@ def _remove_checkpoints(plan: Plan) -> None:
 def _follow(
     plan: Plan,
     launcher: Launcher,
-    started_at: datetime,
+    started: Started,
     on_progress: OnProgress,
     leave: Leave,
 ) -> Ended:
@@ -256,11 +257,14 @@ def _follow(
         ended = launcher.poll(plan)
         if (progress := watch.look()) is not None:  # after the end, of the last step too
             on_progress(progress)
-        if ended is not None:
+        if ended is not None and not started.is_late:
             return ended
         leave.wait(POLL_SECONDS)
         leave.check()
-        if (datetime.now(UTC) - started_at).total_seconds() > limit:
+        if started.is_late or (datetime.now(UTC) - started.at).total_seconds() > limit:
+            # Else who comes after us would take it for interrupted, and start it again.
+            write_started(plan.folder, msgspec.structs.replace(started, is_late=True))
+            crash_point("training.late")
             launcher.stop(plan)
             ended = launcher.poll(plan) or Ended(KILLED)
             return Ended(ended.code or KILLED, f"it took longer than {limit:g} s")

@@ -45,7 +45,8 @@ class Started(msgspec.Struct, frozen=True):
     """With what a training was first started, by whichever trainer, and when.
 
     `interruptions`: how often its engine ended it since; `at` is then the moment of the last one.
-    `dataset_sha256` is null where an older trainer started it.
+    `dataset_sha256` is null where an older trainer started it. `is_late`: it was stopped at its
+    deadline, and does not go on.
     """
 
     at: datetime
@@ -57,6 +58,7 @@ class Started(msgspec.Struct, frozen=True):
     interruptions: int = 0
     previous: Previous | None = None
     dataset_sha256: dict[str, str] | None = None
+    is_late: bool = False
 
     @property
     def detail(self) -> str:

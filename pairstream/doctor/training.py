@@ -10,7 +10,7 @@ import orjson
 from pairstream.doctor.findings import Finding, from_error, note, ok, wrong
 from schemas.errors import PairstreamError
 from schemas.settings import TrainerSettings
-from trainer.base_model import WEIGHTS, is_hub_name, resolve_base_model
+from trainer.base_model import WEIGHTS, check_links, is_hub_name, resolve_base_model
 from trainer.disk import disk_of
 from trainer.room import disk_wanted, model_bytes, shown
 
@@ -29,7 +29,7 @@ def check_training(settings: TrainerSettings) -> Iterator[Finding]:
         yield from _check_engine(settings.training_device)
     if settings.launcher == "process":
         yield check_interpreter(settings.training_python)
-    yield check_base_model(settings.base_model)
+    yield check_base_model(settings.base_model, settings.launcher)
     size = model_bytes(Path(settings.base_model)) if settings.base_model else 0
     free = disk_of(settings.data_dir).free
     yield from room_findings(settings.data_dir, free, disk_wanted(size, settings))
@@ -113,7 +113,7 @@ def check_interpreter(python: str | None) -> Finding:
     return ok("interpreter", f"{python}: has trl")
 
 
-def check_base_model(name: str | None) -> Finding:
+def check_base_model(name: str | None, launcher: str) -> Finding:
     """Only looks at a folder; a hub's name is left to the training."""
     if name is not None and is_hub_name(name) and not Path(name).is_dir():
         return note(
@@ -123,6 +123,8 @@ def check_base_model(name: str | None) -> Finding:
         )
     try:
         folder = resolve_base_model(name)
+        if launcher != "process":
+            check_links(folder)
     except PairstreamError as error:
         return from_error("base model", error)
     if not any(folder.glob(WEIGHTS)):

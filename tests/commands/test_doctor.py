@@ -186,8 +186,8 @@ FINDINGS: list[tuple[Finding, str]] = [
     (gpu_finding({"Runtimes": {"runc": {}, "nvidia": {}}}, "cuda"), "ok"),
     (gpu_finding({"Runtimes": None, "DiscoveredDevices": [{}]}, "auto"), "ok"),
     (gpu_finding({}, "cpu"), "ok"),
-    (check_base_model("org/model"), "note"),
-    (check_base_model("./not/there"), "wrong"),
+    (check_base_model("org/model", "docker"), "note"),
+    (check_base_model("./not/there", "docker"), "wrong"),
 ]
 
 
@@ -258,11 +258,23 @@ def test_base_models(tmp_path: Path, files: dict[str, str], said: str) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content)
 
-    assert said in check_base_model(str(tmp_path)).found
+    assert said in check_base_model(str(tmp_path), "docker").found
+
+
+@pytest.mark.parametrize(("launcher", "state"), [("docker", "wrong"), ("process", "ok")])
+def test_a_base_model_that_no_container_could_read(
+    launcher: str, state: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in tiny_model.iterdir():
+        (model / file.name).symlink_to(file)
+
+    assert check_base_model(str(model), launcher).state == state
 
 
 def test_the_small_model_of_the_tests_is_well(tiny_model: Path) -> None:
-    assert check_base_model(str(tiny_model)).state == "ok"
+    assert check_base_model(str(tiny_model), "docker").state == "ok"
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ from trainer import archive, card, latest, publishing, starting, training
 pytestmark = pytest.mark.docker
 
 INTERRUPTED = "training.put_back"
+LATE = "training.late"  # tests/trainer/test_process_kills.py comes there
 CANCEL_POINTS = ["training.never_started", "training.stopped"]
 POINTS = [
     point
     for point in crash_points("training.")
-    if point != INTERRUPTED and point not in CANCEL_POINTS
+    if point not in (INTERRUPTED, LATE) and point not in CANCEL_POINTS
 ]
 
 # What is done by then is not done again, so the next trainer does not come there.

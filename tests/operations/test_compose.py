@@ -100,10 +100,10 @@ def test_only_settings_that_there_are_are_set(name: str) -> None:
 
 
 # Of brokers that know no passwords and are one; of workers that are several of one kind; of other
-# launchers; of programs and models that the image has not.
+# launchers; of programs that the image has not.
 NOT_MEANT = re.compile(
     "security_protocol|sasl_.*|ssl_.*|https_ca_location|replication_factor|group_instance_id|"
-    "kubernetes_.*|training_python|garbler_model"
+    "kubernetes_.*|training_python"
 )
 
 

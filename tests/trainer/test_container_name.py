@@ -12,8 +12,8 @@ from trainer.kubernetes_manifest import job_name
 ALLOWED = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 ORDINARY = ["dpo-ds-000001", "dpo-ds-000001-2", "kto-For_kto.v2"]
-# RFC 1123, and no longer than a label may be, which a Job's pods bear.
-DNS = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+# A label of RFC 1123, and no longer than a label may be, which a Job's pods bear.
+DNS = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 OTHERS = ["dpo-my data", "dpo-my:data", "dpo-my-data", "dpo-Größe", "dpo-データ", "dpo-中文字"]
 
 
@@ -28,7 +28,15 @@ def test_a_container_has_a_name_that_docker_takes_and_no_other_training_has(tmp_
 
 def test_a_job_has_a_name_that_kubernetes_takes_and_no_other_training_has(tmp_path: Path) -> None:
     plan = replace(ProcessPlace(tmp_path).plan(), directory_id="0a1b2c3d")
-    ids = [*ORDINARY, *OTHERS, "dpo-" + "x" * 100, "dpo-" + "x" * 101, "dpo--", "DPO-DS-000001"]
+    ids = [
+        *ORDINARY,
+        *OTHERS,
+        "dpo-" + "x" * 100,
+        "dpo-" + "x" * 101,
+        "dpo--",
+        "dpo-a..b",
+        "DPO-DS-000001",
+    ]
     names = [job_name(replace(plan, training_id=each)) for each in ids]
 
     assert names[:2] == [f"pairstream-0a1b2c3d-{each}" for each in ORDINARY[:2]]

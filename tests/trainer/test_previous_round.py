@@ -51,14 +51,15 @@ def test_adapter_of_another_base_or_none_is_refused(tmp_path: Path) -> None:
         previous_round(tmp_path / "dpo-2", wanted("merge"), "base")
 
 
-def test_a_record_that_leads_out_of_the_models_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("led", ["../planted", "..", ""])
+def test_a_record_that_leads_out_of_the_models_is_refused(led: str, tmp_path: Path) -> None:
     """Its container may write the record of how a training was started."""
     make_latest(tmp_path, "planted")
     folder = tmp_path / "models" / "dpo-1"
     folder.mkdir(parents=True)
     started = Started(
         datetime(2026, 11, 30, tzinfo=UTC), "docker", "image", "tag", "base", [],
-        previous=Previous("../planted", "continue"),
+        previous=Previous(led, "continue"),
     )  # fmt: skip
     write_started(folder, started)
 

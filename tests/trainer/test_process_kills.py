@@ -5,6 +5,7 @@ deadline.
 import os
 import signal
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -16,6 +17,14 @@ from trainer.launcher import EngineUnavailable
 from trainer.process_launcher import ProcessLauncher
 
 pytestmark = pytest.mark.long
+
+
+def go_away_at(place: str) -> Callable[[str], None]:
+    def passed(name: str) -> None:
+        if name == place:
+            raise RuntimeError("the trainer went away")
+
+    return passed
 
 
 def test_a_killed_supervisor_leaves_the_end_unknown_and_the_script_is_started_again(
@@ -96,8 +105,32 @@ def test_supervisor_and_script_killed_together_with_the_trainer_are_started_agai
     (bench.root / "gate").touch()
 
     bench.stop = threading.Event()
-    assert bench.run().succeeded
+    with pytest.raises(EngineUnavailable, match=r"interrupted \(1 of at most 2 times\)"):
+        bench.run()
+    manifest = bench.run()
+    assert (manifest.exit_code, manifest.interruptions) == (0, 1)
     assert bench.counts() == ["started", "started", "ended"]
+
+
+@pytest.mark.parametrize("place", ["training.late", "training.script_ended"])
+def test_what_was_stopped_at_its_deadline_is_not_started_again(
+    place: str, bench: Bench, in_background: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trainer went away before it had written down how it ended."""
+    interrupted = in_background()
+    bench.stop.set()
+    with pytest.raises(TrainingInterrupted):
+        interrupted.result(30)
+    bench.stop = threading.Event()
+    with monkeypatch.context() as dying:
+        dying.setattr(training, "crash_point", go_away_at(place))
+        with pytest.raises(RuntimeError, match="went away"):
+            bench.run(training_deadline_seconds=0.001)
+
+    manifest = bench.run(training_deadline_seconds=0.001)
+
+    assert (manifest.exit_code, manifest.why) == (143, "it took longer than 0.001 s")
+    assert bench.counts() == ["started"]
 
 
 @pytest.mark.parametrize(("arguments", "code"), [("", 143), ("--stubborn", 137)])

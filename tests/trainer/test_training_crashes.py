@@ -28,12 +28,14 @@ from trainer.trainings import Trainings
 
 pytestmark = pytest.mark.long
 
-# Only a Docker Engine interrupts a training, and only who is asked to cancels one.
+# What interrupts a training, or lets it take too long, is in test_process_kills.py; only who is
+# asked to cancels one.
+ELSEWHERE = ["training.put_back", "training.late"]
 CANCEL_POINTS = ["training.never_started", "training.stopped"]
 POINTS = [
     point
     for point in crash_points("training.")
-    if point != "training.put_back" and point not in CANCEL_POINTS
+    if point not in ELSEWHERE and point not in CANCEL_POINTS
 ]
 
 
