@@ -25,7 +25,7 @@ from pairstream.formats.record import (
     Unreadable,
 )
 from pairstream.formats.spans import EPOCH
-from pairstream.formats.swe_bench_reports import Verdict, verdicts_in
+from pairstream.formats.swe_bench_reports import Patch, Reports, Verdict, verdicts_in
 
 Json = dict[str, Any]
 
@@ -34,34 +34,41 @@ ENDINGS = (".traj.json", ".traj", ".json")
 
 def read(sources: Sequence[Source], _: Choices) -> Iterator[Recorded | Unmapped]:
     """One run for each trajectory; reports may stand anywhere among the files."""
-    verdicts: dict[str, Verdict] = {}
-    trajectories: list[tuple[Source, Json]] = []
+    reports = Reports()
+    trajectories: list[tuple[Source, Json, Patch]] = []
     for source in sources:
         try:
             document = typed(decode(source.content), Json)
             found = verdicts_in(document)
             if found is not None:
-                verdicts |= found
+                reports.add(PurePath(source.name).parent, found)
             elif "trajectory" in document or "messages" in document or "attempts" in document:
-                trajectories.append((source, document))
+                trajectories.append((source, document, _patch(source.name, document)))
             else:
                 yield Unmapped(source.name, "neither a trajectory of SWE-agent nor a report")
         except Unreadable as error:
             yield Unmapped(source.name, str(error))
-    for source, document in trajectories:
+    for _, _, patch in trajectories:
+        reports.expect(patch)
+    for source, document, patch in trajectories:
         try:
-            yield _run(source, document, verdicts)
+            yield _run(source, document, patch, reports.verdict(patch))
         except Unreadable as error:
             yield Unmapped(source.name, str(error))
 
 
-def _run(source: Source, document: Json, verdicts: dict[str, Verdict]) -> Recorded:
-    instance = _instance(source.name, document)
+def _patch(name: str, document: Json) -> Patch:
     info = typed(document.get("info") or {}, Json)
-    if not _submission(info):
+    patch = _submission(info)
+    if not patch:
         raise Unreadable(
             f"nothing was handed in (exit status: {str(info.get('exit_status'))[:60]})"
         )
+    return Patch(PurePath(name).parent, _instance(name, document), patch)
+
+
+def _run(source: Source, document: Json, patch: Patch, verdict: Verdict | None) -> Recorded:
+    instance = patch.instance
     dialogue = typed(document.get("messages") or document.get("history") or [], list[Json])
     said = [message for message in dialogue if not message.get("is_demo")]
     began, ended = _times(said)
@@ -70,11 +77,11 @@ def _run(source: Source, document: Json, verdicts: dict[str, Verdict]) -> Record
         run_id=f"{instance}-{hashlib.sha256(source.content).hexdigest()[:16]}"[-256:],
         began=began,
         prompt=prompt_of([message_of(message) for message in _asked(said)]),
-        steps=list(_steps(source.name, document, said, verdicts.get(instance), ended)),
+        steps=list(_steps(source.name, document, said, verdict, ended)),
         ended=ended,
         agent_id="mini-swe-agent" if "messages" in document else "SWE-agent",
         task_id=instance,
-        policy_id=_model(document, info),
+        policy_id=_model(document, typed(document["info"], Json)),
     )
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairstream.formats import FORMATS
+from pairstream.formats.record import Source
 from tests.formats.reading import RECORDED, Json, events, of_text, source
 
 OPENAI_AGENTS = orjson.loads(source("openinference/openai_agents.jsonl").content)
@@ -352,6 +353,85 @@ def test_agent_that_tried_several_times_is_judged_by_the_patch_that_it_chose() -
 
     assert left_out == 1
     assert [event["strategy"] for event in mapped if "strategy" in event] == ["Two."]
+
+
+def handed_in(name: str, patch: str) -> Source:
+    document = {
+        "instance_id": "i-1",
+        "info": {"submission": patch},
+        "messages": [{"role": "user", "content": "Fix."}, {"role": "assistant", "content": name}],
+    }
+    return of_text(document, name)
+
+
+RESOLVED = {"resolved_ids": ["i-1"], "unresolved_ids": []}
+UNRESOLVED = {"resolved_ids": [], "unresolved_ids": ["i-1"]}
+DIFFER = "two reports judge it differently; ingest each run by itself"
+WHOSE = (
+    "its report may be of another patch of its instance; ingest each run with its report by itself"
+)
+
+
+@pytest.mark.parametrize(
+    ("patches", "reports", "scores", "why"),
+    [
+        # Each run has its report.
+        (
+            {"a/i.traj": "1", "b/i/i.traj": "2"},
+            {"a/report.json": RESOLVED, "b/report.json": UNRESOLVED},
+            {"1": 1.0, "2": 0.0},
+            {},
+        ),
+        # The nearer one counts.
+        (
+            {"runs/a/i.traj": "1", "runs/b/i.traj": "2"},
+            {"runs/report.json": UNRESOLVED, "runs/a/report.json": RESOLVED},
+            {"1": 1.0, "2": 0.0},
+            {},
+        ),
+        # One that lies elsewhere is of the only patch, however often that is there.
+        (
+            {"runs/a/i.traj": "1", "runs/b/i.traj": "1"},
+            {"logs/report.json": RESOLVED},
+            {"1": 1.0},
+            {},
+        ),
+        # One run has none.
+        (
+            {"a/i.traj": "1", "b/i.traj": "2"},
+            {"a/report.json": RESOLVED},
+            {"1": 1.0},
+            {"b/i.traj": WHOSE},
+        ),
+        # Nobody can say of which run it is.
+        (
+            {"runs/a/i.traj": "1", "runs/b/i.traj": "2"},
+            {"runs/report.json": RESOLVED},
+            {},
+            {"runs/a/i.traj": WHOSE, "runs/b/i.traj": WHOSE},
+        ),
+        (
+            {"a/i.traj": "1"},
+            {"a/report.json": RESOLVED, "a/run.report.json": UNRESOLVED},
+            {},
+            {"a/i.traj": DIFFER},
+        ),
+    ],
+)
+def test_patch_is_judged_by_the_report_that_is_its(
+    patches: dict[str, str],
+    reports: dict[str, Json],
+    scores: dict[str, float],
+    why: dict[str, str],
+) -> None:
+    files = [handed_in(name, patch) for name, patch in patches.items()]
+    files += [of_text(report, name) for name, report in reports.items()]
+
+    for order in (files, files[::-1]):
+        mapped, unmapped, _ = events("swe-agent", *order)
+
+        assert {event["code"]: event["score"] for event in mapped if "code" in event} == scores
+        assert sorted(unmapped) == [f"{name}: {said}" for name, said in sorted(why.items())]
 
 
 json_values = st.recursive(
