@@ -19,10 +19,11 @@ def steps_of(
 ) -> Iterator[Step]:
     """The steps of every assistant message. Raises: Unreadable for what is no dialogue.
 
-    A call's result is the tool message of its id. Code in a message was answered by the message
-    after it. A `score` on a tool message, or on the assistant's for its code, is that attempt's.
+    A call's result is the next tool message of its id; ids may repeat. Code in a message was
+    answered by the message after it. A `score` on a tool message, or on the assistant's for its
+    code, is that attempt's.
     """
-    results = {m["tool_call_id"]: m for m in dialogue if isinstance(m.get("tool_call_id"), str)}
+    results = _results(dialogue)
     for index, message in enumerate(dialogue):
         if message.get("role") != "assistant":
             continue
@@ -32,15 +33,38 @@ def steps_of(
         block = code_block(said)
         thought = message.get("reasoning_content") or reasoning_of(content)
         yield Plan(time, (block[0] if block else said) or str(thought))
-        for call in typed(message.get("tool_calls") or [], list[dict[str, Any]]):
+        for number, call in enumerate(_calls(message)):
             code = _code(call, choices)
             if code is not None:
-                answer = results.get(str(call.get("id")))
+                answer = results.get((index, number))
                 yield tried(where, time, code, answer, score_in(message.get("score")))
         if block is not None:
             answer = dialogue[index + 1] if index + 1 < len(dialogue) else None
             step = tried(where, time, block[1], answer, score_in(message.get("score")))
             yield step._replace(in_text=True)
+
+
+def _results(dialogue: Sequence[Json]) -> dict[tuple[int, int], Json]:
+    """By the place of the message with the call, and of the call in it.
+
+    A call that has no result when another is made by its id gets none.
+    """
+    results: dict[tuple[int, int], Json] = {}
+    waiting: dict[str, list[tuple[int, int]]] = {}
+    for index, message in enumerate(dialogue):
+        answered = message.get("tool_call_id")
+        if isinstance(answered, str) and waiting.get(answered):
+            results[waiting[answered].pop(0)] = message
+        elif message.get("role") == "assistant":
+            ids = [str(call.get("id")) for call in _calls(message)]
+            waiting |= {each: [] for each in ids}
+            for number, each in enumerate(ids):
+                waiting[each].append((index, number))
+    return results
+
+
+def _calls(message: Json) -> list[dict[str, Any]]:
+    return typed(message.get("tool_calls") or [], list[dict[str, Any]])
 
 
 def _code(call: Json, choices: Choices) -> str | None:

@@ -196,6 +196,45 @@ def test_score_that_no_float_holds_is_named_and_the_rest_is_mapped(scored: str) 
     assert unmapped == ["file:1: a score is larger than any number here"]
 
 
+def calling(*codes: str) -> Json:
+    """Calls by one id, as some servers count in each message anew, or not at all."""
+    calls = [
+        {"id": "call_0", "function": {"name": "python", "arguments": {"code": code}}}
+        for code in codes
+    ]
+    return {"role": "assistant", "content": f"I try {codes[0]}.", "tool_calls": calls}
+
+
+def answer(content: str, score: float | None = None) -> Json:
+    return {"role": "tool", "tool_call_id": "call_0", "content": content, "score": score}
+
+
+FAILED = "Traceback (most recent call last)\nNameError: x"
+
+
+@pytest.mark.parametrize(
+    ("said", "scores"),
+    [
+        ([calling("a"), answer(FAILED), calling("b"), answer("ok", 7)], {"a": 0.0, "b": 7.0}),
+        ([calling("a", "b"), answer(FAILED), answer("ok", 7)], {"a": 0.0, "b": 7.0}),
+        # What else was said before the answer does not take it away, and no answer is none.
+        (
+            [calling("a"), {"role": "assistant", "content": "Wait."}, answer(FAILED)],
+            {"a": 0.0},
+        ),
+        ([calling("a"), calling("b"), answer("ok", 7)], {"b": 7.0}),
+    ],
+)
+def test_answer_is_that_of_the_last_call_by_its_id(
+    said: list[Json], scores: dict[str, float]
+) -> None:
+    line = {"messages": [{"role": "user", "content": "Tidy up."}, *said]}
+
+    mapped, _, _ = events("chat", of_text(line))
+
+    assert {event["code"]: event["score"] for event in mapped if "code" in event} == scores
+
+
 def test_prompt_with_a_picture_is_not_told_without_it() -> None:
     line = copy.deepcopy(CHAT)
     picture = {"type": "image_url", "image_url": {"url": "data:"}}
