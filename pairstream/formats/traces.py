@@ -133,7 +133,17 @@ class Trace:
             yield Plan(time, (block[0] if block else said) or reasoning_of(content))
             step = self._by_id.get(span.parent_id or "")
             if block is not None and step is not None:
-                yield self._tried(step, block[1], None, choices, in_text=True)
+                yield self._in_text(step, block[1], choices)
+
+    def _in_text(self, step: Span, code: str, choices: Choices) -> Tried:
+        """What an agent's span or the root tells is of all code in it, not of this piece."""
+        if not self._is_whole_run(step):
+            return self._tried(step, code, None, choices)._replace(in_text=True)
+        time = moment_of(step.end_ns)
+        return Tried(step.place, time, code, compiled=True, ran=True, in_text=True)
+
+    def _is_whole_run(self, span: Span) -> bool:
+        return span.parent_id is None or self._kind(span) in self._convention.agent
 
     def _tool(self, span: Span, choices: Choices) -> Tried | None:
         name = text(span.attributes, self._convention.tool_name) or ""
@@ -143,9 +153,7 @@ class Trace:
         result = first(span.attributes, self._convention.result)
         return self._tried(span, code, result if isinstance(result, str) else None, choices)
 
-    def _tried(
-        self, span: Span, code: str, result: str | None, choices: Choices, *, in_text: bool = False
-    ) -> Tried:
+    def _tried(self, span: Span, code: str, result: str | None, choices: Choices) -> Tried:
         error = error_of(span, result) or failure_in(result or "")
         scores = scores_of(span, self._notes.get(span.span_id, []))
         return Tried(
@@ -156,7 +164,6 @@ class Trace:
             ran=error is None,
             error=error,
             score=None if error else chosen_score(scores, choices),
-            in_text=in_text,
         )
 
     def _run_scores(self) -> dict[str, float]:
@@ -164,7 +171,7 @@ class Trace:
         found: dict[str, float] = {}
         for span in self.spans:
             found |= trace_scores_of(span)
-            if span.parent_id is None or self._kind(span) in self._convention.agent:
+            if self._is_whole_run(span):
                 found |= scores_of(span, self._notes.get(span.span_id, []))
         return found
 

@@ -148,6 +148,63 @@ def test_trace_in_several_exports_and_files_is_one_run() -> None:
     assert events("openinference", *parts)[0] == events("openinference", of_text(OPENAI_AGENTS))[0]
 
 
+def chatting(*, failed: bool) -> Json:
+    """An agent's span with a score and three messages with code in it; no tool is told."""
+
+    def attributes(**values: object) -> list[Json]:
+        return [
+            {"key": f"gen_ai.{name.replace('__', '.')}", "value": {"stringValue": value}}
+            for name, value in values.items()
+        ]
+
+    def span(number: int, attributes: list[Json], **fields: object) -> Json:
+        ids = {"traceId": "ab" * 16, "spanId": f"{number:016x}"}
+        times = {"startTimeUnixNano": str(number), "endTimeUnixNano": str(number)}
+        return {**ids, **times, "attributes": attributes, **fields}
+
+    def told(role: str, text: str) -> str:
+        return orjson.dumps([{"role": role, "parts": [{"type": "text", "content": text}]}]).decode()
+
+    score = {"key": "gen_ai.evaluation.score.value", "value": {"doubleValue": 0.5}}
+    judged = [{"name": "gen_ai.evaluation.result", "attributes": [score]}]
+    agent = attributes(operation__name="invoke_agent")
+    spans = [span(9, agent, events=judged, status={"code": 2 if failed else 0})]
+    for number in (1, 2, 3):
+        said = attributes(
+            operation__name="chat",
+            input__messages=told("user", "Tidy up."),
+            output__messages=told("assistant", f"Plan {number}.\n```python\ncode({number})\n```"),
+        )
+        spans.append(span(number, said, parentSpanId=spans[0]["spanId"]))
+    return {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+
+
+@pytest.mark.parametrize("failed", [False, True])
+@pytest.mark.parametrize("has_parent", [False, True])
+def test_what_an_agents_span_tells_is_of_all_the_code_in_its_messages(
+    *, failed: bool, has_parent: bool
+) -> None:
+    export = chatting(failed=failed)
+    if has_parent:
+        spans_of(export)[0]["parentSpanId"] = "00000000000000ff"
+
+    mapped, unmapped, _ = events("otlp", of_text(export))
+
+    assert unmapped == []
+    told = [(e.get("strategy"), e.get("code"), e.get("score")) for e in mapped[1:3]]
+    assert told == [("Plan 1.", None, None), (None, "code(1)\ncode(2)\ncode(3)", 0.5)]
+    assert len([event for event in mapped if "code" in event]) == 1
+
+
+def test_root_that_is_no_agents_span_is_the_whole_run_too() -> None:
+    export = chatting(failed=False)
+    spans_of(export)[0]["attributes"] = []
+
+    mapped, _, _ = events("otlp", of_text(export))
+
+    assert [event["score"] for event in mapped if "code" in event] == [0.5]
+
+
 def test_score_in_a_log_record_is_of_its_span() -> None:
     export = copy.deepcopy(OPENAI_AGENTS)
     tool = next(span for span in spans_of(export) if "evaluations.0" in str(span))
