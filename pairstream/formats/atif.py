@@ -2,7 +2,7 @@
 v1.0 to v1.8), with the rewards of Harbor's `result.json`, which lies above them. Pure.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
@@ -84,12 +84,23 @@ def read(sources: Sequence[Source], choices: Choices) -> Iterator[Recorded | Unm
         elif found is not None:
             session = found.session_id or found.trajectory_id or source.name
             sessions.setdefault((folder, session), []).append((source.name, found))
+    named: set[str] = set()
     for (folder, session), parts in sessions.items():
         above = (results.get(each) for each in (folder, *folder.parents))
+        result = next(filter(None, above), None)
+        run_id = _run_id(session, result, named)
+        named.add(run_id)
         try:
-            yield _run(session, parts, next(filter(None, above), None), choices)
+            yield _run(run_id, parts, result, choices)
         except Unreadable as error:
             yield Unmapped(parts[0][0], str(error))
+
+
+def _run_id(session: str, result: TrialResult | None, named: Container[str]) -> str:
+    """The first session of a trial, by its file's name the main one, goes by the trial's id."""
+    if result is None or result.id is None:
+        return session
+    return result.id if result.id not in named else f"{result.id}-{session}"
 
 
 def _document(document: object) -> "_Trajectory | TrialResult | None":
@@ -108,7 +119,7 @@ def _document(document: object) -> "_Trajectory | TrialResult | None":
 
 
 def _run(
-    session: str,
+    run_id: str,
     parts: list[tuple[str, _Trajectory]],
     result: TrialResult | None,
     choices: Choices,
@@ -124,7 +135,7 @@ def _run(
     began = min(times, default=None) or _time(result, "started_at") or EPOCH
     return Recorded(
         place=place,
-        run_id=(result.id if result else None) or session,
+        run_id=run_id,
         began=began,
         prompt=prompt_of(list(_asked([step for _, step in steps]))),
         steps=list(_steps(steps, choices, began)),

@@ -398,6 +398,21 @@ def test_trajectory_that_a_context_window_cut_is_one_run() -> None:
     assert [event["code"] for event in mapped if "code" in event] == ["ls\nrm a"]
 
 
+def test_other_sessions_of_a_trial_are_runs_of_their_own() -> None:
+    result = {**RESULT, "verifier_result": {"rewards": {"reward": 1}}}
+
+    mapped, unmapped, _ = events(
+        "atif",
+        of_text({**TRAJECTORY, "session_id": "a"}, "t/agent/trajectory.sub-1.json"),
+        of_text({**TRAJECTORY, "session_id": "s"}, "t/agent/trajectory.json"),
+        of_text(result, "t/result.json"),
+    )
+
+    assert unmapped == []
+    runs = [(event["run_id"], event["code"]) for event in mapped if "code" in event]
+    assert runs == [("trial-1", "ls\nrm a"), ("trial-1-a", "ls\nrm a")]
+
+
 def test_summary_of_a_job_is_passed_over_and_other_files_are_named() -> None:
     job = {"id": "x", "n_total_trials": 3, "stats": {}}
 
