@@ -7,7 +7,7 @@ A line is an object with `messages`, or a request with its response: `request.me
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pairstream.formats.assembling import prompt_of
 from pairstream.formats.dialogue import steps_of
@@ -34,18 +34,41 @@ TIMES = ("time", "timestamp", "created_at", "created")
 SCORES = ("score", "reward")
 
 
+class _Line(NamedTuple):
+    dialogue: list[Json]
+    run: Recorded
+
+
 def read(sources: Sequence[Source], choices: Choices) -> Iterator[Recorded | Unmapped]:
+    """One run for each run_id: a log of requests tells a dialogue again as it grows."""
+    told: dict[str, list[_Line]] = {}
     for source in sources:
-        for number, line in enumerate(source.content.splitlines(), 1):
+        for number, text in enumerate(source.content.splitlines(), 1):
             place = f"{source.name}:{number}"
-            if line.strip():
+            if text.strip():
                 try:
-                    yield _run(place, typed(decode(line), Json), line, choices)
+                    line = _line(place, typed(decode(text), Json), text, choices)
+                    told.setdefault(line.run.run_id, []).append(line)
                 except Unreadable as error:
                     yield Unmapped(place, str(error))
+    for lines in told.values():
+        whole = max(lines, key=lambda line: len(line.dialogue))
+        if all(_is_part(line, whole) for line in lines):
+            yield whole.run
+        else:
+            yield from (Unmapped(line.run.place, _TOLD_APART) for line in lines)
 
 
-def _run(place: str, line: Json, raw: bytes, choices: Choices) -> Recorded:
+_TOLD_APART = "another line has its run_id and tells something else; give each run a run_id"
+
+
+def _is_part(line: _Line, whole: _Line) -> bool:
+    if len(line.dialogue) == len(whole.dialogue) and line.run.score != whole.run.score:
+        return False
+    return line.dialogue == whole.dialogue[: len(line.dialogue)]
+
+
+def _line(place: str, line: Json, raw: bytes, choices: Choices) -> _Line:
     request = line.get("request") if isinstance(line.get("request"), Mapping) else line
     response = line.get("response") if isinstance(line.get("response"), Mapping) else line
     dialogue = typed((request or {}).get("messages"), list[Json])
@@ -58,7 +81,7 @@ def _run(place: str, line: Json, raw: bytes, choices: Choices) -> Recorded:
     metadata = line.get("metadata")
     said = [line, *(each for each in (request, response, metadata) if isinstance(each, Mapping))]
     time = _time(_first(said, TIMES))
-    return Recorded(
+    run = Recorded(
         place=place,
         # A log may name nothing: the same line is the same run then.
         run_id=_name(said, RUN_IDS) or hashlib.sha256(raw.strip()).hexdigest()[:32],
@@ -71,6 +94,7 @@ def _run(place: str, line: Json, raw: bytes, choices: Choices) -> Recorded:
         task_id=_name(said, TASK_IDS),
         policy_id=_name(said, MODELS),
     )
+    return _Line(dialogue, run)
 
 
 def _asked(dialogue: list[Json]) -> Iterator[Json]:

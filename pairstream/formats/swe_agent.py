@@ -48,8 +48,8 @@ def read(sources: Sequence[Source], _: Choices) -> Iterator[Recorded | Unmapped]
                 yield Unmapped(source.name, "neither a trajectory of SWE-agent nor a report")
         except Unreadable as error:
             yield Unmapped(source.name, str(error))
-    for _, _, patch in trajectories:
-        reports.expect(patch)
+    for trajectory in trajectories:
+        reports.expect(trajectory[-1])
     for source, document, patch in trajectories:
         try:
             yield _run(source, document, patch, reports.verdict(patch))

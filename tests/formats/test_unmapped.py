@@ -292,6 +292,44 @@ def test_answer_is_that_of_the_last_call_by_its_id(
     assert {event["code"]: event["score"] for event in mapped if "code" in event} == scores
 
 
+def logged(*said: Json, **fields: object) -> bytes:
+    asked = {"role": "user", "content": "Tidy up."}
+    return orjson.dumps({"conversation_id": "c-1", "messages": [asked, *said], **fields}) + b"\n"
+
+
+GROWN = [calling("a"), answer(FAILED), calling("b"), answer("ok")]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [logged(*GROWN[:2], score=0), logged(*GROWN, score=7)],
+        [logged(*GROWN, score=7), logged(*GROWN[:1], score=0), logged(*GROWN, score=7)],
+    ],
+)
+def test_log_that_tells_a_dialogue_again_as_it_grows_is_one_run(lines: list[bytes]) -> None:
+    mapped, unmapped, _ = events("chat", of_text(b"".join(lines)))
+
+    assert unmapped == []
+    assert [(event["code"], event["score"]) for event in mapped if "code" in event] == [
+        ("a", 0.0),
+        ("b", 7.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [logged(calling("a"), score=1), logged(*GROWN[2:], score=7)],
+        [logged(*GROWN, score=1), logged(*GROWN, score=7)],
+    ],
+)
+def test_lines_of_one_run_that_differ_are_named(lines: list[bytes]) -> None:
+    why = "another line has its run_id and tells something else; give each run a run_id"
+
+    assert events("chat", of_text(b"".join(lines))) == ([], [f"file:1: {why}", f"file:2: {why}"], 0)
+
+
 def test_prompt_with_a_picture_is_not_told_without_it() -> None:
     line = copy.deepcopy(CHAT)
     picture = {"type": "image_url", "image_url": {"url": "data:"}}
