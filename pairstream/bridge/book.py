@@ -6,8 +6,12 @@ root is given up after a longer time, and taken as it stands.
 What a restart needs is in the positions: reading on from there, it meets every span of the traces
 that were not whole, and no part of those that were done, but for the `straddling` ones, which it
 is told to pass over. So a trace is mapped from all of its spans, however often it is mapped.
+
+A restart does not know how far those go. It tells them on, for the next restart, until its own
+positions are where the log ended when it began.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -17,7 +21,7 @@ from pairstream.formats.spans import Note, Span
 # A topic's partition.
 Place = tuple[str, int]
 
-# What fits beside a position, whose metadata may have 4,096 bytes.
+# What fits beside each position, whose metadata may have 4,096 bytes.
 MAX_STRADDLING = 100
 
 
@@ -53,9 +57,22 @@ class OpenTrace:
 class TraceBook:
     """Every trace that is not whole, and where those that are done still stand in the log."""
 
-    def __init__(self, waits: Waits, passed_over: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        waits: Waits,
+        passed_over: Mapping[Place, Iterable[str]] | None = None,
+        ends: Mapping[Place, int] | None = None,
+    ) -> None:
+        """Args:
+        passed_over: what the bridge before this one was done with, by the place that tells it.
+        ends: where the places end of which something is left to read.
+        """
         self._waits = waits
-        self._passed_over = set(passed_over)
+        self._passed_over = {
+            trace_id: place for place, names in (passed_over or {}).items() for trace_id in names
+        }
+        self._ends = dict(ends or {})
+        self._positions: dict[Place, Position] = {}
         self._open: dict[str, OpenTrace] = {}
         self._done: dict[str, dict[Place, tuple[int, int]]] = {}
         self._next: dict[Place, int] = {}
@@ -103,37 +120,42 @@ class TraceBook:
         self._done[trace_id] = self._open.pop(trace_id).extents
 
     def positions(self) -> dict[Place, Position]:
-        """Where a restart reads on, by place."""
-        held = [trace.extents for trace in self._open.values()]
-        offsets = self._offsets(held)
-        straddling = self._straddling(offsets)
-        if len(straddling) > MAX_STRADDLING:
-            offsets = self._offsets([*held, *(self._done[trace_id] for trace_id in straddling)])
-            straddling = self._straddling(offsets)[:MAX_STRADDLING]
-        self._forget(offsets)
-        return {
-            place: Position(offset, [each for each in straddling if min(self._done[each]) == place])
-            for place, offset in offsets.items()
+        """Where a restart reads on, by place; where it did before while too much straddles."""
+        offsets = self._offsets()
+        self._ends = {
+            place: end for place, end in self._ends.items() if offsets.get(place, 0) < end
         }
+        straddling = self._straddling(offsets)
+        if max(map(len, straddling.values()), default=0) <= MAX_STRADDLING:
+            self._forget(offsets)
+            self._positions = {
+                place: Position(offset, sorted(straddling.get(place, [])))
+                for place, offset in offsets.items()
+            }
+        return self._positions
 
-    def _offsets(self, held: Iterable[Mapping[Place, tuple[int, int]]]) -> dict[Place, int]:
+    def _offsets(self) -> dict[Place, int]:
         offsets = dict(self._next)
-        for extents in held:
-            for place, (first, _) in extents.items():
+        for trace in self._open.values():
+            for place, (first, _) in trace.extents.items():
                 offsets[place] = min(offsets[place], first)
         return offsets
 
-    def _straddling(self, offsets: Mapping[Place, int]) -> list[str]:
-        """Done, with spans before the positions and behind them."""
-        return sorted(
-            trace_id
-            for trace_id, extents in self._done.items()
-            if any(last >= offsets[place] for place, (_, last) in extents.items())
-            and (
-                trace_id in self._passed_over
-                or any(first < offsets[place] for place, (first, _) in extents.items())
-            )
-        )
+    def _straddling(self, offsets: Mapping[Place, int]) -> dict[Place, list[str]]:
+        """Done, with spans before the positions and behind them; each told in one place."""
+        straddling: defaultdict[Place, list[str]] = defaultdict(list)
+        for trace_id, place in self._passed_over.items():
+            extents = self._done.get(trace_id, {})
+            if self._ends or any(last >= offsets[at] for at, (_, last) in extents.items()):
+                straddling[place].append(trace_id)
+        for trace_id, extents in self._done.items():
+            if (
+                trace_id not in self._passed_over
+                and any(last >= offsets[place] for place, (_, last) in extents.items())
+                and any(first < offsets[place] for place, (first, _) in extents.items())
+            ):
+                straddling[min(extents)].append(trace_id)
+        return straddling
 
     def _forget(self, offsets: Mapping[Place, int]) -> None:
         """What lies wholly before the positions is not met again, unless it comes late."""

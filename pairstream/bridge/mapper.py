@@ -38,7 +38,7 @@ class Mapper:
         self._choices = choices
         self._mapping = mapping
         self._reader = SpanReader(settings, topics)
-        self._book = TraceBook(waits, self._reader.passed_over)
+        self._book = TraceBook(waits, self._reader.passed_over, self._reader.ends)
 
     @property
     def events(self) -> int:

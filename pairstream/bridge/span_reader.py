@@ -5,6 +5,7 @@ pass over there (`book`).
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
@@ -20,7 +21,12 @@ BATCH = 500
 
 
 class SpanReader:
-    """Attributes: `passed_over`, the traces that a bridge before this one was done with."""
+    """Attributes:
+    passed_over: the traces that a bridge before this one was done with, by the place of the
+        position that tells them.
+    ends: where the topics end of which something is left to read; read only where a trace is
+        passed over.
+    """
 
     def __init__(self, settings: KafkaSettings, topics: Mapping[str, int]) -> None:
         # Where retention has taken what was not read yet, the oldest that is left comes next.
@@ -31,9 +37,12 @@ class SpanReader:
             lambda: self._consumer.committed(wanted, timeout=ANSWER_SECONDS),
             failure="the brokers do not tell how far the bridge has come",
         )
-        self.passed_over = [
-            trace_id for each in committed for trace_id in (each.metadata or "").split()
-        ]
+        self.passed_over: dict[Place, list[str]] = {
+            (each.topic, each.partition): each.metadata.split()
+            for each in committed
+            if each.metadata
+        }
+        self.ends = self._ends(committed) if self.passed_over else {}
         self._committed: dict[Place, Position] = {}
         self._consumer.assign(
             [
@@ -45,6 +54,17 @@ class SpanReader:
                 for each in committed
             ]
         )
+
+    def _ends(self, committed: Iterable[TopicPartition]) -> dict[Place, int]:
+        ends: dict[Place, int] = {}
+        for each in committed:
+            low, high = retried(
+                partial(self._consumer.get_watermark_offsets, each, timeout=ANSWER_SECONDS),
+                failure="the brokers do not tell where the spans end",
+            )
+            if high > max(low, each.offset):
+                ends[each.topic, each.partition] = high
+        return ends
 
     def read(self, seconds: float) -> Iterable[Message]:
         """What has come by then. Raises: PairstreamError when a topic cannot be read."""

@@ -1,12 +1,11 @@
 """Traces are mapped when they are whole, and from all of their spans, also after a restart."""
 
 import random
-from collections.abc import Iterable
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairstream.bridge.book import MAX_STRADDLING, TraceBook, Waits
+from pairstream.bridge.book import MAX_STRADDLING, Place, Position, TraceBook, Waits
 from pairstream.formats.spans import Note, Span
 
 WAITS = Waits(quiet=5, rootless=60)
@@ -97,18 +96,40 @@ def test_position_stays_before_what_is_not_whole() -> None:
     assert book.positions() == {PLACE: (4, [])}
 
 
-def test_too_many_to_be_passed_over_are_read_again_instead() -> None:
+def test_while_too_many_are_to_be_passed_over_a_restart_reads_from_where_it_did() -> None:
     book = TraceBook(WAITS)
     names = [f"t{number}" for number in range(MAX_STRADDLING + 1)]
-    book.add(PLACE, 0, [root(name) for name in names], now=0)
-    book.add(PLACE, 1, [span("open", 1)], now=0)
-    book.add(PLACE, 2, [span(name, 1) for name in names], now=0)
-    assert len(whole(book, 5)) == len(names)
+    book.add(PLACE, 0, [root("before")], now=0)
+    assert set(whole(book, 5)) == {"before"}
+    assert book.positions() == {PLACE: (1, [])}
+    book.add(PLACE, 1, [root(name) for name in names], now=5)
+    book.add(PLACE, 2, [span("open", 1)], now=5)
+    book.add(PLACE, 3, [span(name, 1) for name in names], now=5)
+    assert len(whole(book, 10)) == len(names)
 
-    assert book.positions()[PLACE] == (0, [])
+    assert book.positions() == {PLACE: (1, [])}
+    book.add(PLACE, 4, [root("open")], now=11)
+    assert set(whole(book, 16)) == {"open"}
+    assert book.positions() == {PLACE: (5, [])}
 
 
-Record = tuple[tuple[str, int], int, list[Span]]
+def test_what_is_passed_over_is_told_on_until_all_of_it_is_behind() -> None:
+    """The second restart meets the rest of `x`, of which the first read nothing."""
+    here, there = ("topic", 0), ("topic", 1)
+    book = TraceBook(WAITS, passed_over={here: ["x"]}, ends={here: 2, there: 2})
+    book.add(here, 1, [span("y", 1)], now=0)
+    assert book.positions() == {here: (1, ["x"])}
+    book.add(there, 0, [root("y")], now=0)
+    assert set(whole(book, 5)) == {"y"}
+    assert book.positions() == {here: (2, ["x"]), there: (1, [])}
+
+    book.add(there, 1, [span("x", 1)], now=6)
+
+    assert len(book) == 0
+    assert book.positions() == {here: (2, []), there: (2, [])}
+
+
+Record = tuple[Place, int, list[Span]]
 
 traces = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 4), min_size=1)
 
@@ -132,47 +153,71 @@ def records_of(made: dict[str, int], seed: int) -> list[Record]:
     return records
 
 
-def fed(
-    book: TraceBook, records: Iterable[Record], now: float, step: float
-) -> list[tuple[str, frozenset[str]]]:
-    given = []
-    for place, offset, items in records:
-        now += step
-        book.add(place, offset, items, now)
-        given += [(name, frozenset(ids)) for name, ids in whole(book, now).items()]
-    return given
+def complete_in(made: dict[str, int]) -> dict[str, frozenset[str]]:
+    return {name: frozenset(map(str, range(count))) for name, count in made.items()}
 
 
-@given(traces, st.integers(0, 2**16), st.integers(0, 20), st.floats(0, 4))
-def test_restart_anywhere_maps_no_trace_from_a_part_of_its_spans(
-    made: dict[str, int], seed: int, cut: int, step: float
-) -> None:
-    """As long as nothing comes later than the quiet time after the root."""
-    records = records_of(made, seed)
-    complete = {name: frozenset(map(str, range(count))) for name, count in made.items()}
-    # Nothing is due while records come: the traces that are whole then are closed by hand.
-    book = TraceBook(Waits(quiet=1e9, rootless=1e9))
-    for place, offset, items in records[:cut]:
+def live(
+    log: list[Record], committed: dict[Place, Position], made: dict[str, int], order: random.Random
+) -> set[str]:
+    """A bridge that reads some of what is there, closes what is complete and is killed; it moves
+    `committed`. Returns what it closed.
+    """
+    left = left_of(log, committed)
+    book = begun(left, committed, Waits(quiet=1e9, rootless=1e9))
+    closed = set()
+    for place, offset, items in in_any_order(left, order)[: order.randint(0, len(left))]:
         book.add(place, offset, items, now=0)
         for name, trace in book.whole(2e9):
-            if frozenset(trace.spans) == complete[name]:
+            if frozenset(trace.spans) == complete_in(made)[name]:
                 book.close(name)
-    positions = book.positions()
+                closed.add(name)
+        if order.random() < 0.5:
+            committed |= book.positions()
+    return closed
 
-    passed_over = [name for to in positions.values() for name in to.straddling]
-    after = TraceBook(Waits(quiet=0, rootless=0), passed_over)
-    left = [
+
+def left_of(log: list[Record], committed: dict[Place, Position]) -> list[Record]:
+    return [
         record
-        for record in records
-        if record[1] >= (positions[record[0]].offset if record[0] in positions else 0)
+        for record in log
+        if record[0] not in committed or record[1] >= committed[record[0]].offset
     ]
-    for place, offset, items in left:
-        after.add(place, offset, items, now=0)
 
-    again = whole(after, 0)
-    assert {name: frozenset(ids) for name, ids in again.items()} == {
-        name: complete[name] for name in again
-    }
-    done = {name for name in complete if name not in again}
-    seen_before = {item.trace_id for _, _, items in records[:cut] for item in items}
-    assert done <= seen_before
+
+def begun(left: list[Record], committed: dict[Place, Position], waits: Waits) -> TraceBook:
+    passed_over = {place: to.straddling for place, to in committed.items()}
+    return TraceBook(waits, passed_over, {place: offset + 1 for place, offset, _ in left})
+
+
+def in_any_order(records: list[Record], order: random.Random) -> list[Record]:
+    """As two partitions may come: each in its order."""
+    parts = [[each for each in records if each[0][1] == number] for number in (0, 1)]
+    merged = []
+    while any(parts):
+        merged.append(order.choice([part for part in parts if part]).pop(0))
+    return merged
+
+
+@given(traces, st.integers(0, 2**16), st.integers(1, 4))
+def test_restarts_anywhere_map_no_trace_from_a_part_of_its_spans(
+    made: dict[str, int], seed: int, restarts: int
+) -> None:
+    """As long as nothing comes later than the quiet time after the root."""
+    order = random.Random(seed)
+    log = records_of(made, seed)
+    committed: dict[Place, Position] = {}
+    done: set[str] = set()
+    # More of the log is there each time.
+    for length in sorted(order.randint(0, len(log)) for _ in range(restarts)):
+        done |= live(log[:length], committed, made, order)
+
+    left = left_of(log, committed)
+    book = begun(left, committed, Waits(quiet=0, rootless=0))
+    for place, offset, items in left:
+        book.add(place, offset, items, now=0)
+
+    mapped = {name: frozenset(ids) for name, ids in whole(book, 0).items()}
+    complete = complete_in(made)
+    assert mapped == {name: complete[name] for name in mapped}
+    assert done | set(mapped) == set(complete)
