@@ -72,7 +72,8 @@ def read(sources: Sequence[Source], choices: Choices) -> Iterator[Recorded | Unm
     """One run for each session of each folder; what a context window cut in two is one again."""
     results: dict[PurePath, TrialResult] = {}
     sessions: dict[tuple[PurePath, str], list[tuple[str, _Trajectory]]] = {}
-    for source in sorted(sources, key=lambda source: (len(source.name), source.name)):
+    # A file given twice is no continuation of itself.
+    for source in sorted(set(sources), key=lambda source: (len(source.name), source.name)):
         try:
             found = _document(decode(source.content))
         except Unreadable as error:

@@ -164,10 +164,22 @@ def test_trial_whose_sandbox_broke_is_void() -> None:
     ]
 
 
-def test_same_file_twice_gives_the_same_events() -> None:
-    once = events("openinference", source("openinference/openai_agents.jsonl"))
+HARBOR = "atif/job/example__division-1__trial"
 
-    assert once == events("openinference", *[source("openinference/openai_agents.jsonl")] * 2)
+
+@pytest.mark.parametrize(
+    ("format_name", "files"),
+    [
+        ("openinference", ["openinference/openai_agents.jsonl"]),
+        ("otlp", ["otlp/pydantic_ai.pb"]),
+        ("atif", [f"{HARBOR}/agent/trajectory.json", f"{HARBOR}/result.json"]),
+        ("chat", ["chat/chats.jsonl"]),
+    ],
+)
+def test_same_file_twice_gives_the_same_events(format_name: str, files: list[str]) -> None:
+    sources = [source(file) for file in files]
+
+    assert events(format_name, *sources) == events(format_name, *sources, *sources)
 
 
 def test_chosen_score_that_is_not_there_leaves_the_attempt_out() -> None:
