@@ -89,7 +89,7 @@ def code_attempted(  # noqa: PLR0913 - the contract's fields
         "code": _text("code", code),
         "compiled": _truth("compiled", compiled),
         "ran": _truth("ran", ran),
-        "score": _score(score),
+        "score": checked_score(score),
         "error": _optional_text("error", error),
     } | _given(fault=fault)
     if fields["ran"] and not fields["compiled"]:
@@ -114,7 +114,7 @@ def score_assigned(*, strategy_id: object, attempt: int, score: object, by: obje
         "type": "score.assigned",
         "strategy_id": _text("strategy_id", strategy_id),
         "attempt": attempt,
-        "score": _score(score),
+        "score": checked_score(score),
     } | _given(by=_optional_text("by", by))
 
 
@@ -195,7 +195,7 @@ def _truth(name: str, value: object) -> bool:
     return value
 
 
-def _score(value: object) -> float:
+def checked_score(value: object) -> float:
     if not isinstance(value, Real) or isinstance(value, bool):
         raise Refused("score is no number")
     try:

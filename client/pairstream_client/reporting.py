@@ -7,6 +7,8 @@ An agent's words before its code are its strategy; the same words again are the 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
+from pairstream_client.errors import Refused
+from pairstream_client.events import checked_score
 from pairstream_client.publisher import Publisher, process_publisher
 from pairstream_client.recorder import RunRecorder, Strategy
 
@@ -47,7 +49,8 @@ class Reports:
 
     Args:
         score: what a piece of code achieved, by the code and what it gave back. Where it raises,
-            the attempt is void (`infrastructure`): nobody knows what it was worth.
+            or gives what is no score (below 0, NaN, no number), the attempt is void
+            (`infrastructure`): nobody knows what it was worth.
         task_id: the same for runs of the same task.
         policy_id: which model or adapter writes the runs; the model's name by default.
     """
@@ -89,10 +92,14 @@ class ReportedRun:
         self, messages: Sequence[Message], *, agent: str | None = None, model: str | None = None
     ) -> None:
         """What a model is asked; only the first time counts, up to the agent's own words."""
-        if self._recorder is not None:
-            return
+        if self._recorder is None:
+            self._recorder = self._begin(messages, agent, model)
+
+    def _begin(
+        self, messages: Sequence[Message], agent: str | None, model: str | None
+    ) -> RunRecorder:
         system, request = _split(messages)
-        self._recorder = RunRecorder(
+        return RunRecorder(
             {
                 "system_plist": system,
                 "basic_env_plist": [],
@@ -116,23 +123,35 @@ class ReportedRun:
                 "code came, but not what the model was asked; are the model's calls traced?"
             )
             return
-        if not self._plan:
+        plan = self._plan
+        if not plan:
             self._reports.publisher.drop("code came before any words of the agent")
             return
-        strategy = self._strategies.get(self._plan)
-        if strategy is None:
-            strategy = self._strategies[self._plan] = self._recorder.propose(self._plan)
+        strategy = self._strategy(self._recorder, plan)
         if error is not None:
             compiled = not any(name in error for name in DID_NOT_COMPILE)
             strategy.attempt(code, compiled=compiled, ran=False, error=error)
             return
-        score, raised = 0.0, list[str]()
+        score, unknown = self._score(code, result)
+        fault = "infrastructure" if unknown else None
+        strategy.attempt(code, compiled=True, ran=True, score=score, error=unknown, fault=fault)
+
+    def _strategy(self, recorder: RunRecorder, plan: str) -> Strategy:
+        strategy = self._strategies.get(plan)
+        if strategy is None:
+            strategy = self._strategies[plan] = recorder.propose(plan)
+        return strategy
+
+    def _score(self, code: str, result: object) -> tuple[float, str | None]:
+        """What the code achieved; where nobody knows, 0 and why."""
+        raised = list[str]()
         with Quietly(raised.append):
-            score = self._reports.score(code, result)
-        if raised:
-            error = f"the score function raised {raised[0]}"
-        fault = "infrastructure" if raised else None
-        strategy.attempt(code, compiled=True, ran=True, score=score, error=error, fault=fault)
+            given = self._reports.score(code, result)
+            try:
+                return checked_score(given), None
+            except Refused as why:
+                return 0.0, f"the score function gave no score: {why}"
+        return 0.0, f"the score function raised {raised[0]}"
 
     def finish(self) -> None:
         if self._recorder is not None:

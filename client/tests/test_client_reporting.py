@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from client_support import KeepingPublisher
 
-from pairstream_client.reporting import ReportedRun, Reports, text_of
+from pairstream_client.reporting import ReportedRun, Reports, Score, text_of
 from pairstream_client.smolagents import Reporter
 from schemas.events import CodeAttempted, RunFinished, RunStarted, StrategyProposed
 
@@ -74,16 +74,34 @@ def test_same_words_are_the_same_strategy_and_silence_goes_on_with_the_last(
     assert isinstance(keeping.events[-1], RunFinished)
 
 
+def attempt_scored_by(score: Score, keeping: KeepingPublisher) -> CodeAttempted:
+    run = Reports(score, publisher=keeping).run()
+    run.asked(ASKED)
+    run.said("Plan.")
+    run.tried("x", result="1")
+    attempt = keeping.events[-1]
+    assert isinstance(attempt, CodeAttempted)
+    return attempt
+
+
 def test_score_function_that_raises_makes_the_attempt_void(keeping: KeepingPublisher) -> None:
     def broken(_: str, __: object) -> float:
         raise ValueError("no tests today")
 
-    run = Reports(broken, publisher=keeping).run()
-    run.asked(ASKED)
-    run.said("Plan.")
-    run.tried("x", result="1")
+    attempt = attempt_scored_by(broken, keeping)
 
-    assert attempts(keeping) == [("s-1", 1, "x", True, True, 0.0, "infrastructure")]
+    assert (attempt.score, attempt.fault) == (0.0, "infrastructure")
+    assert attempt.error == "the score function raised ValueError"
+
+
+@pytest.mark.parametrize("given", [-1.0, float("nan"), float("inf"), None, "1", True])
+def test_what_is_no_score_makes_the_attempt_void(given: Any, keeping: KeepingPublisher) -> None:
+    attempt = attempt_scored_by(lambda _, __: given, keeping)
+
+    assert (attempt.compiled, attempt.ran) == (True, True)
+    assert (attempt.score, attempt.fault) == (0.0, "infrastructure")
+    assert (attempt.error or "").startswith("the score function gave no score: ")
+    assert keeping.stats.dropped == 0
 
 
 def test_code_before_any_words_is_dropped_and_counted(
