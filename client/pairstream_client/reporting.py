@@ -4,6 +4,7 @@ the events of its run. Nothing here raises or waits.
 An agent's words before its code are its strategy; the same words again are the same strategy.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
@@ -80,10 +81,13 @@ class Reports:
 
 
 class ReportedRun:
-    """One run; it begins with the first thing that its model is asked."""
+    """One run; it begins with the first thing that its model is asked. Threads may share it."""
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
+        # Held while the run or a strategy begins, so that it begins once; never while code is
+        # scored, which may take long.
+        self._lock = threading.RLock()
         self._recorder: RunRecorder | None = None
         self._strategies: dict[str, Strategy] = {}
         self._plan = ""
@@ -92,8 +96,9 @@ class ReportedRun:
         self, messages: Sequence[Message], *, agent: str | None = None, model: str | None = None
     ) -> None:
         """What a model is asked; only the first time counts, up to the agent's own words."""
-        if self._recorder is None:
-            self._recorder = self._begin(messages, agent, model)
+        with self._lock:
+            if self._recorder is None:
+                self._recorder = self._begin(messages, agent, model)
 
     def _begin(
         self, messages: Sequence[Message], agent: str | None, model: str | None
@@ -137,10 +142,11 @@ class ReportedRun:
         strategy.attempt(code, compiled=True, ran=True, score=score, error=unknown, fault=fault)
 
     def _strategy(self, recorder: RunRecorder, plan: str) -> Strategy:
-        strategy = self._strategies.get(plan)
-        if strategy is None:
-            strategy = self._strategies[plan] = recorder.propose(plan)
-        return strategy
+        with self._lock:
+            strategy = self._strategies.get(plan)
+            if strategy is None:
+                strategy = self._strategies[plan] = recorder.propose(plan)
+            return strategy
 
     def _score(self, code: str, result: object) -> tuple[float, str | None]:
         """What the code achieved; where nobody knows, 0 and why."""

@@ -1,11 +1,15 @@
 """What the adapters of frameworks share: from what an agent is asked, says and tries to its run."""
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from client_support import KeepingPublisher
 
+from pairstream_client.events import Event
 from pairstream_client.reporting import ReportedRun, Reports, Score, text_of
 from pairstream_client.smolagents import Reporter
 from schemas.events import CodeAttempted, RunFinished, RunStarted, StrategyProposed
@@ -16,6 +20,9 @@ ASKED = [
     {"role": "assistant", "content": "I begin."},
     {"role": "user", "content": "Go on."},
 ]
+
+MEDDLE_SECONDS = 0.2
+TOGETHER_SECONDS = 30.0
 
 
 def length(_: str, result: object) -> float:
@@ -117,6 +124,63 @@ def test_code_before_any_words_is_dropped_and_counted(
     untold, wordless = caplog.messages
     assert "are the model's calls traced?" in untold
     assert "before any words" in wordless
+
+
+class MeddledPublisher(KeepingPublisher):
+    """While it sends an event for which there is a call, another thread makes that call: until it
+    is through, or waits for what the sender holds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], None]] = []
+        self._threads: list[threading.Thread] = []
+
+    def send(self, event: Event) -> None:
+        super().send(event)
+        if self.calls:
+            thread = threading.Thread(target=self.calls.pop())
+            thread.start()
+            thread.join(MEDDLE_SECONDS)
+            self._threads.append(thread)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
+def test_threads_begin_a_run_and_a_strategy_once() -> None:
+    publisher = MeddledPublisher()
+    run = Reports(length, publisher=publisher).run()
+    publisher.calls.append(lambda: run.asked(ASKED))
+    run.asked(ASKED)
+    publisher.join()
+    run.said("Plan.")
+    publisher.calls.append(lambda: run.tried("y", result="22"))
+    run.tried("x", result="1")
+    publisher.join()
+
+    begun = [event for event in publisher.events if not isinstance(event, CodeAttempted)]
+    assert [type(event) for event in begun] == [RunStarted, StrategyProposed]
+    tried = [each for each in publisher.events if isinstance(each, CodeAttempted)]
+    assert {each.code for each in tried} == {"x", "y"}
+    assert {each.attempt for each in tried} == {1, 2}
+
+
+def test_threads_score_at_the_same_time(keeping: KeepingPublisher) -> None:
+    together = threading.Barrier(2)
+
+    def score(_: str, __: object) -> float:
+        together.wait(TOGETHER_SECONDS)
+        return 1.0
+
+    run = Reports(score, publisher=keeping).run()
+    run.asked(ASKED)
+    run.said("Plan.")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(run.tried, ("x", "y")))
+
+    assert [each[5:] for each in attempts(keeping)] == [(1.0, None), (1.0, None)]
 
 
 def test_what_an_adapter_does_not_expect_never_reaches_the_agent(keeping: KeepingPublisher) -> None:
