@@ -45,9 +45,11 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
             policy_id=policy_id,
             publisher=publisher,
         )
-        # By LangChain's ids of calls: the run that each belongs to, and the code of a tool's call.
+        # By LangChain's ids of calls: the run that each belongs to, the code of a tool's call, and
+        # the calls that no other one made, with which their runs end.
         self._runs: dict[UUID, ReportedRun] = {}
         self._codes: dict[UUID, str] = {}
+        self._outermost: set[UUID] = set()
 
     def on_chain_start(
         self,
@@ -58,23 +60,23 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         parent_run_id: UUID | None = None,
         **_: Any,
     ) -> None:
-        outer = self._runs.get(parent_run_id) if parent_run_id else None
-        self._runs[run_id] = outer or self._reports.run()
+        run = self._runs.get(parent_run_id) if parent_run_id else None
+        if run is None:
+            run = self._reports.run()
+            self._outermost.add(run_id)
+        self._runs[run_id] = run
 
-    def on_chain_end(
-        self, outputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **_: Any
-    ) -> None:
-        self._left(run_id, parent_run_id)
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
+        self._left(run_id)
 
-    def on_chain_error(
-        self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **_: Any
-    ) -> None:
-        self._left(run_id, parent_run_id)
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        self._left(run_id)
 
-    def _left(self, run_id: UUID, parent_run_id: UUID | None) -> None:
+    def _left(self, run_id: UUID) -> None:
         with self._reports.quietly():
             run = self._runs.pop(run_id, None)
-            if run is not None and parent_run_id is None:
+            if run is not None and run_id in self._outermost:
+                self._outermost.discard(run_id)
                 run.finish()
 
     def on_chat_model_start(
@@ -114,11 +116,13 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         **_: Any,
     ) -> None:
         with self._reports.quietly():
-            argument = self._code_tools.get(serialized.get("name", ""))
             run = self._runs.get(parent_run_id) if parent_run_id else None
-            if argument is not None and run is not None:
+            if run is None:
+                return
+            self._runs[run_id] = run  # a tool may call another agent
+            argument = self._code_tools.get(serialized.get("name", ""))
+            if argument is not None:
                 self._codes[run_id] = (inputs or {})[argument]
-                self._runs[run_id] = run
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         """A tool that caught its own error says so in its message's status."""

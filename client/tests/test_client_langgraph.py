@@ -1,0 +1,115 @@
+"""The reporter of LangGraph, told of calls as LangChain tells of them."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from client_support import KeepingPublisher
+
+from schemas.events import CodeAttempted, RunFinished, RunStarted
+
+ADAPTER = "pairstream_client.langgraph"
+SET = ("_code_tools",)
+
+
+@pytest.fixture
+def adapter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module, for which the framework is a class without methods: all that it takes of it."""
+    callbacks = ModuleType("langchain_core.callbacks")
+    callbacks.BaseCallbackHandler = object  # type: ignore[attr-defined] # made here
+    monkeypatch.setitem(sys.modules, "langchain_core", ModuleType("langchain_core"))
+    monkeypatch.setitem(sys.modules, "langchain_core.callbacks", callbacks)
+    monkeypatch.delitem(sys.modules, ADAPTER, raising=False)
+    yield importlib.import_module(ADAPTER)
+    sys.modules.pop(ADAPTER, None)
+
+
+class Graph:
+    """What a graph's callbacks tell its reporter."""
+
+    def __init__(self, adapter: Any, publisher: KeepingPublisher) -> None:
+        self.reporter = adapter.Reporter(
+            lambda _, __: 1.0, code_tools={"python": "code"}, publisher=publisher
+        )
+
+    def begin(self, outer: UUID | None = None) -> UUID:
+        call = uuid4()
+        self.reporter.on_chain_start({}, {}, run_id=call, parent_run_id=outer)
+        return call
+
+    def end(self, call: UUID, outer: UUID | None = None) -> None:
+        self.reporter.on_chain_end({}, run_id=call, parent_run_id=outer)
+
+    def say(self, words: str, outer: UUID) -> None:
+        call = uuid4()
+        asked = [[SimpleNamespace(type="human", content="Tidy up.")]]
+        self.reporter.on_chat_model_start({}, asked, run_id=call, parent_run_id=outer)
+        said = SimpleNamespace(message=SimpleNamespace(content=words))
+        self.reporter.on_llm_end(SimpleNamespace(generations=[[said]]), run_id=call)
+
+    def begin_tool(self, name: str, outer: UUID, **inputs: str) -> UUID:
+        call = uuid4()
+        self.reporter.on_tool_start(
+            {"name": name}, "", run_id=call, parent_run_id=outer, inputs=inputs
+        )
+        return call
+
+    def end_tool(self, call: UUID) -> None:
+        self.reporter.on_tool_end(SimpleNamespace(content="1"), run_id=call)
+
+    def fail_tool(self, call: UUID) -> None:
+        self.reporter.on_tool_error(ValueError("no"), run_id=call)
+
+    def run_code(self, code: str, outer: UUID) -> None:
+        self.end_tool(self.begin_tool("python", outer, code=code))
+
+    @property
+    def kept(self) -> list[object]:
+        """What it keeps of calls: nothing, when all have ended."""
+        kept = vars(self.reporter).items()
+        return [each for name, each in kept if isinstance(each, dict | set) and name not in SET]
+
+
+@pytest.fixture
+def graph(adapter: Any, keeping: KeepingPublisher) -> Graph:
+    return Graph(adapter, keeping)
+
+
+@pytest.mark.parametrize("tool_fails", [False, True])
+def test_agent_that_a_tool_calls_belongs_to_the_outermost_call(
+    graph: Graph, keeping: KeepingPublisher, *, tool_fails: bool
+) -> None:
+    outermost = graph.begin()
+    graph.say("Ask the coder.", outermost)
+    tool = graph.begin_tool("ask_coder", outermost)
+    inner = graph.begin(tool)
+    graph.say("Count.", inner)
+    graph.run_code("count()", inner)
+    graph.end(inner, tool)
+    (graph.fail_tool if tool_fails else graph.end_tool)(tool)
+    graph.run_code("more()", outermost)
+    graph.end(outermost)
+
+    assert len({event.run_id for event in keeping.events}) == 1
+    kinds = [type(event) for event in keeping.events]
+    assert (kinds[0], kinds.count(RunStarted)) == (RunStarted, 1)
+    assert (kinds[-1], kinds.count(RunFinished)) == (RunFinished, 1)
+    assert kinds.count(CodeAttempted) == 2
+    assert not any(graph.kept)
+
+
+def test_outermost_call_that_the_reporter_sees_ends_its_run(
+    graph: Graph, keeping: KeepingPublisher
+) -> None:
+    unseen = uuid4()
+    call = graph.begin(unseen)
+    graph.say("Count.", call)
+    graph.run_code("count()", call)
+    graph.end(call, unseen)
+
+    assert isinstance(keeping.events[-1], RunFinished)
+    assert not any(graph.kept)
