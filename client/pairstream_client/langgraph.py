@@ -5,7 +5,8 @@
 Needs `langchain-core`, which LangGraph brings along.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -45,11 +46,7 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
             policy_id=policy_id,
             publisher=publisher,
         )
-        # By LangChain's ids of calls: the run that each belongs to, the code of a tool's call, and
-        # the calls that no other one made, with which their runs end.
-        self._runs: dict[UUID, ReportedRun] = {}
-        self._codes: dict[UUID, str] = {}
-        self._outermost: set[UUID] = set()
+        self._calls: dict[UUID, _Call] = {}  # by LangChain's ids
 
     def on_chain_start(
         self,
@@ -60,11 +57,8 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         parent_run_id: UUID | None = None,
         **_: Any,
     ) -> None:
-        run = self._runs.get(parent_run_id) if parent_run_id else None
-        if run is None:
-            run = self._reports.run()
-            self._outermost.add(run_id)
-        self._runs[run_id] = run
+        outer = self._outer(parent_run_id)
+        self._calls[run_id] = _Call(outer.run if outer else self._reports.run(), outer)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
         self._left(run_id)
@@ -74,10 +68,12 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
 
     def _left(self, run_id: UUID) -> None:
         with self._reports.quietly():
-            run = self._runs.pop(run_id, None)
-            if run is not None and run_id in self._outermost:
-                self._outermost.discard(run_id)
-                run.finish()
+            call = self._calls.pop(run_id, None)
+            if call is not None and call.outer is None:
+                call.run.finish()
+
+    def _outer(self, parent_run_id: UUID | None) -> "_Call | None":
+        return self._calls.get(parent_run_id) if parent_run_id else None
 
     def on_chat_model_start(
         self,
@@ -90,20 +86,20 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         **_: Any,
     ) -> None:
         with self._reports.quietly():
-            run = self._runs.get(parent_run_id) if parent_run_id else None
-            if run is not None:
-                self._runs[run_id] = run
+            outer = self._outer(parent_run_id)
+            if outer is not None:
+                self._calls[run_id] = _Call(outer.run, outer)
                 model = (metadata or {}).get("ls_model_name")
-                run.asked([_message(each) for each in messages[0]], model=model)
+                outer.run.asked([_message(each) for each in messages[0]], model=model)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
         with self._reports.quietly():
-            run = self._runs.pop(run_id, None)
-            if run is not None:
-                run.said(text_of(response.generations[0][0].message.content))
+            call = self._calls.pop(run_id, None)
+            if call is not None:
+                call.says(text_of(response.generations[0][0].message.content))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        self._runs.pop(run_id, None)
+        self._calls.pop(run_id, None)
 
     def on_tool_start(
         self,
@@ -116,13 +112,13 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         **_: Any,
     ) -> None:
         with self._reports.quietly():
-            run = self._runs.get(parent_run_id) if parent_run_id else None
-            if run is None:
+            outer = self._outer(parent_run_id)
+            if outer is None:
                 return
-            self._runs[run_id] = run  # a tool may call another agent
+            call = self._calls[run_id] = _Call(outer.run, outer, is_tool=True)
             argument = self._code_tools.get(serialized.get("name", ""))
             if argument is not None:
-                self._codes[run_id] = (inputs or {})[argument]
+                call.code = (inputs or {})[argument]
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         """A tool that caught its own error says so in its message's status."""
@@ -135,9 +131,41 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
 
     def _tried(self, run_id: UUID, *, result: Any, error: str | None) -> None:
         with self._reports.quietly():
-            run, code = self._runs.pop(run_id, None), self._codes.pop(run_id, None)
-            if run is not None and code is not None:
-                run.tried(code, result=result, error=error)
+            call = self._calls.pop(run_id, None)
+            if call is not None and call.code is not None:
+                call.run.tried(call.code, result=result, error=error, plan=call.words_before)
+
+
+@dataclass(eq=False)
+class _Call:
+    """A call that has not ended; `outer`: the one that made it.
+
+    Branches of a graph are calls side by side, so the words before a tool's call are the last of
+    the nearest call around both. What an agent says that a tool called, stays in that tool.
+    """
+
+    run: ReportedRun
+    outer: "_Call | None"
+    is_tool: bool = False
+    code: str | None = None
+    words: str = ""
+
+    def says(self, words: str) -> None:
+        self.run.said(words)
+        for call in self._outwards():
+            if call.is_tool:
+                return
+            call.words = words.strip() or call.words
+
+    @property
+    def words_before(self) -> str:
+        return next((call.words for call in self._outwards() if call.words), "")
+
+    def _outwards(self) -> "Iterator[_Call]":
+        call = self.outer
+        while call is not None:
+            yield call
+            call = call.outer
 
 
 def _message(message: Any) -> Message:

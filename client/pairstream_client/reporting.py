@@ -121,14 +121,20 @@ class ReportedRun:
         """What the model says beside its code."""
         self._plan = text.strip() or self._plan
 
-    def tried(self, code: str, *, result: object = None, error: str | None = None) -> None:
-        """What became of a piece of code; with an error it did not run."""
+    def tried(
+        self, code: str, *, result: object = None, error: str | None = None, plan: str = ""
+    ) -> None:
+        """What became of a piece of code; with an error it did not run.
+
+        Args:
+            plan: the words that it was written for; by default the last that were said.
+        """
         if self._recorder is None:
             self._reports.publisher.drop(
                 "code came, but not what the model was asked; are the model's calls traced?"
             )
             return
-        plan = self._plan
+        plan = plan or self._plan
         if not plan:
             self._reports.publisher.drop("code came before any words of the agent")
             return

@@ -10,10 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 from client_support import KeepingPublisher
 
-from schemas.events import CodeAttempted, RunFinished, RunStarted
+from schemas.events import CodeAttempted, RunFinished, RunStarted, StrategyProposed
 
 ADAPTER = "pairstream_client.langgraph"
-SET = ("_code_tools",)
 
 
 @pytest.fixture
@@ -68,10 +67,9 @@ class Graph:
         self.end_tool(self.begin_tool("python", outer, code=code))
 
     @property
-    def kept(self) -> list[object]:
-        """What it keeps of calls: nothing, when all have ended."""
-        kept = vars(self.reporter).items()
-        return [each for name, each in kept if isinstance(each, dict | set) and name not in SET]
+    def is_over(self) -> bool:
+        """Whether nothing is kept of its calls."""
+        return not self.reporter._calls
 
 
 @pytest.fixture
@@ -99,7 +97,7 @@ def test_agent_that_a_tool_calls_belongs_to_the_outermost_call(
     assert (kinds[0], kinds.count(RunStarted)) == (RunStarted, 1)
     assert (kinds[-1], kinds.count(RunFinished)) == (RunFinished, 1)
     assert kinds.count(CodeAttempted) == 2
-    assert not any(graph.kept)
+    assert graph.is_over
 
 
 def test_outermost_call_that_the_reporter_sees_ends_its_run(
@@ -112,4 +110,51 @@ def test_outermost_call_that_the_reporter_sees_ends_its_run(
     graph.end(call, unseen)
 
     assert isinstance(keeping.events[-1], RunFinished)
-    assert not any(graph.kept)
+    assert graph.is_over
+
+
+def codes_by_plan(keeping: KeepingPublisher) -> dict[str, list[str]]:
+    plans = {
+        each.strategy_id: each.strategy
+        for each in keeping.events
+        if isinstance(each, StrategyProposed)
+    }
+    codes: dict[str, list[str]] = {plan: [] for plan in plans.values()}
+    for each in keeping.events:
+        if isinstance(each, CodeAttempted):
+            codes[plans[each.strategy_id]].append(each.code)
+    return codes
+
+
+def test_code_of_a_branch_stands_for_the_words_of_that_branch(
+    graph: Graph, keeping: KeepingPublisher
+) -> None:
+    outermost = graph.begin()
+    graph.say("Both ways.", outermost)
+    branches = [graph.begin(outermost) for _ in range(3)]
+    for branch, words in zip(branches, ("Plan a.", "Plan b.", ""), strict=True):
+        graph.say(words, graph.begin(branch))
+    graph.say(" ", graph.begin(branches[0]))  # goes on with its last words
+    for branch, code in zip(branches, ("a()", "b()", "c()"), strict=True):
+        graph.run_code(code, graph.begin(branch))
+
+    # Its third branch has said nothing, so that the last words of the graph are its own.
+    assert codes_by_plan(keeping) == {"Plan a.": ["a()"], "Plan b.": ["b()", "c()"]}
+
+
+def test_words_of_an_agent_that_a_tool_called_are_not_those_of_its_caller(
+    graph: Graph, keeping: KeepingPublisher
+) -> None:
+    outermost = graph.begin()
+    graph.say("Ask, then count.", outermost)
+    tool = graph.begin_tool("ask", outermost)
+    inner = graph.begin(tool)
+    graph.run_code("early()", inner)
+    graph.say("Look.", inner)
+    graph.run_code("look()", inner)
+    graph.run_code("count()", outermost)
+
+    assert codes_by_plan(keeping) == {
+        "Ask, then count.": ["early()", "count()"],
+        "Look.": ["look()"],
+    }
