@@ -86,10 +86,26 @@ def check_groups(
                 check, "the workers' position", position, end, f"{topic.name}/{partition}"
             )
     if shown is not None:
-        for partition, (_, end) in snapshot.ranges[PAIRS.name].items():
+        for partition, kept in snapshot.kept[PAIRS.name].items():
             at, position = f"{PAIRS.name}/{partition}", files.position(partition)
-            _check_before(check, "the trainer's position", position, end, at)
-            _check_before(check, "what the trainer shows", shown.get(partition, 0), position, at)
+            _check_before(check, "the trainer's position", position, kept[1], at)
+            _check_shown(check, shown.get(partition, 0), position, kept, at)
+
+
+def _check_shown(check: Check, shown: int, position: int, kept: tuple[int, int], at: str) -> None:
+    """A copy of the directory is behind its trainer, which goes on; whoever restores it has lost
+    nothing while the topic keeps what comes next.
+    """
+    low, end = kept
+    _check_before(check, "what the trainer shows", shown, end, at)
+    if position < shown <= end and position < low:
+        what = f"the segments end at {position}, the trainer shows {shown}, the topic begins at"
+        check.found(f"{what} {low}: what is between is lost to this directory", at=at)
+    elif position < shown <= end:
+        check.note(
+            "this directory is behind what the trainer shows (a copy?); what it lacks is in the "
+            "topic"
+        )
 
 
 def _check_before(check: Check, what: str, position: int, end: int, at: str) -> None:

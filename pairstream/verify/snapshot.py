@@ -56,12 +56,14 @@ class Snapshot:
         committed: by topic and partition, how far the workers have certainly done.
         horizons: of a topic whose beginning is missing, when the first record that is there came
             (in ms since 1970): of what came before, nothing can be said.
+        kept: the offsets that are there, of which those to read are the whole or the newer part.
     """
 
     partitions: Mapping[str, int]
     ranges: Mapping[str, Ranges]
     committed: Mapping[tuple[str, int], int]
     horizons: Mapping[str, int]
+    kept: Mapping[str, Ranges]
 
     def is_committed(self, topic: Topic, partition: int, offset: int) -> bool:
         return offset < self.committed.get((topic.name, partition), 0)
@@ -155,8 +157,8 @@ def take_snapshot(
     committed = cluster.committed(names.worker_app)
     events = names.topic(RUN_EVENTS)
     rows_first = cluster.ranges({name: n for name, n in counts.items() if name != events})
-    ranges = {**rows_first, **cluster.ranges({events: counts[events]})}
-    horizons = {}
+    kept = {**rows_first, **cluster.ranges({events: counts[events]})}
+    ranges, horizons = dict(kept), {}
     for name in ranges:
         if scope.since is not None and name not in _read_whole(names):
             start = scope.since if name == events else scope.since - CLOCKS_DIFFER
@@ -169,6 +171,7 @@ def take_snapshot(
         {name[prefix:]: of_topic for name, of_topic in ranges.items()},
         {(name[prefix:], partition): offset for (name, partition), offset in committed.items()},
         horizons,
+        {name[prefix:]: of_topic for name, of_topic in kept.items()},
     )
 
 

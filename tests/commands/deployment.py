@@ -194,7 +194,9 @@ class Deployment:
     # --- The trainer -----------------------------------------------------------------------------
 
     def take_in(self) -> None:
-        """Write segments of the pairs that are new, one for each partition that has some."""
+        """Write segments of the pairs that are new, one for each partition that has some, and
+        show the position.
+        """
         open_source(self.data, *self.cluster.describe(self.names.topic(PAIRS)))
         self.data.segments.mkdir(parents=True, exist_ok=True)
         positions = next_offsets(list_segments(self.data.segments))
@@ -210,6 +212,8 @@ class Deployment:
             opened[partition].cover(offset)
         for segment in opened.values():
             segment.close()
+        positions = next_offsets(list_segments(self.data.segments))
+        self.commit(self.names.trainer_group, self.names.topic(PAIRS), positions)
 
     def cut(self, parent: DatasetManifest | None = None, **settings: Any) -> DatasetManifest:
         """Publish what was taken in and stands in no dataset yet, as far as the settings let it."""
