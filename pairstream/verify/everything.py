@@ -9,6 +9,7 @@ from pairstream.cluster import Cluster, lag
 from pairstream.run_records import Progress
 from pairstream.verify.files import DataFiles, read_files
 from pairstream.verify.ledger import LedgerComparison, Send
+from pairstream.verify.models import check_models
 from pairstream.verify.pairs import PairJourney
 from pairstream.verify.positions import (
     check_chain,
@@ -50,6 +51,8 @@ def verify(
     walk = TopicWalk(checks, snapshot, scope, reader, names, progress)
     events = walk.run(ledger, journey, files, rules=settings)
     check_trainings(checks.trainings, walk.read_all(TRAININGS), data, files)
+    if scope.run_id is None:
+        check_models(checks.files, data.models)
     check_groups(checks, snapshot, files, shown if is_ours else None)
     _tell_progress(checks, snapshot, files if is_ours else None, events)
     facts = [check.facts for check in checks.all]
@@ -76,7 +79,7 @@ def _explain_limits(checks: Checks, scope: Scope, data: DataDir, *, is_ours: boo
         for check in (checks.once, checks.coverage, checks.rebuild):
             check.cannot(reason)
     if scope.run_id is not None:
-        checks.files.note("of segments, only those of the run's partition")
+        checks.files.note("of segments, only those of the run's partition; of models, none")
 
 
 def _ledger(

@@ -28,11 +28,15 @@ from tests.commands.deployment import (
     started,
     write_ended_training,
 )
-from trainer.datasets import DatasetManifest
+from trainer.archive import archive
+from trainer.datasets import DatasetManifest, file_sha256
 from trainer.latest import promote_by_gate
-from trainer.training_manifest import read_training, write_training
+from trainer.layout import MANIFEST
+from trainer.publishing import archive_of
+from trainer.training_manifest import ADAPTER, MADE, read_training, write_training
 
 TRAINING = "dpo-ds-000001"
+WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
 
 
 class Written(NamedTuple):
@@ -155,8 +159,12 @@ def _train(deployment: Damageable, dataset: DatasetManifest) -> None:
     folder = deployment.data.models / TRAINING
     training = read_training(folder)
     assert training is not None
-    hashes = {name: entry.sha256 for name, entry in dataset.files.items()}
-    write_training(folder, replace(training, dataset_sha256=hashes))
+    weights = folder / WEIGHTS
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    files = {WEIGHTS: file_sha256(weights)}
+    write_training(folder, replace(training, dataset_sha256=dataset.hashes, files=files))
+    archive(folder, (*MADE, MANIFEST), archive_of(deployment.data.models, TRAINING))
     promote_by_gate(deployment.data.models, TRAINING, "well")
 
 

@@ -12,10 +12,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from tests.verify.healthy import TRAINING, Damageable, findings, live_through
+from tests.verify.healthy import TRAINING, WEIGHTS, Damageable, findings, live_through
+from trainer.archive import checksum_file
 from trainer.datasets import EVAL, TRAIN, FileEntry, OffsetRange, read_manifest
 from trainer.latest import change_by_user
 from trainer.layout import MANIFEST, DataDir
+from trainer.publishing import archive_of
 from trainer.source import Loss, read_source
 from trainer.training_manifest import read_training, write_training
 from trainer.verdict import Check, Verdict
@@ -237,6 +239,59 @@ def a_run_on_the_wrong_side(data: DataDir) -> Named:
     return SECOND, ""
 
 
+# --- Models ---------------------------------------------------------------------------------------
+
+
+def flip_a_byte(path: Path, at: int = 0) -> Path:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x80
+    write(path, bytes(content))
+    return path
+
+
+def a_byte_of_an_adapter_changed(data: DataDir) -> Named:
+    return TRAINING, str(flip_a_byte(data.models / TRAINING / WEIGHTS))
+
+
+def an_adapter_lost(data: DataDir) -> Named:
+    path = data.models / TRAINING / WEIGHTS
+    path.unlink()
+    return TRAINING, str(path)
+
+
+def an_adapter_that_is_a_link(data: DataDir) -> Named:
+    path = data.models / TRAINING / WEIGHTS
+    path.symlink_to(path.rename(path.with_name("moved")))
+    return TRAINING, str(path)
+
+
+def a_byte_of_an_archive_changed(data: DataDir) -> Named:
+    return TRAINING, str(flip_a_byte(archive_of(data.models, TRAINING), at=-1))
+
+
+def an_archive_lost(data: DataDir) -> Named:
+    path = archive_of(data.models, TRAINING)
+    path.unlink()
+    return TRAINING, str(path)
+
+
+def a_byte_of_a_checksum_changed(data: DataDir) -> Named:
+    path = archive_of(data.models, TRAINING)
+    flip_a_byte(checksum_file(path))
+    return TRAINING, str(path)
+
+
+def test_an_archive_without_its_checksum_is_not_complete_yet(
+    healthy: Damageable, tmp_path: Path
+) -> None:
+    data = DataDir(tmp_path / "data")
+    shutil.copytree(healthy.data.root, data.root, symlinks=True)
+    path = flip_a_byte(archive_of(data.models, TRAINING))
+    checksum_file(path).unlink()
+
+    assert findings(healthy.verify("--data-dir", data.root)) == {}
+
+
 # --- Trainings -----------------------------------------------------------------------------------
 
 
@@ -294,6 +349,12 @@ DAMAGES: list[tuple[Damage, str]] = [
     (a_wrong_hash_in_the_manifest, "files"),
     (a_byte_of_a_segment_changed, "files"),
     (a_file_that_is_no_segment, "files"),
+    (a_byte_of_an_adapter_changed, "files"),
+    (an_adapter_lost, "files"),
+    (an_adapter_that_is_a_link, "files"),
+    (a_byte_of_an_archive_changed, "files"),
+    (an_archive_lost, "files"),
+    (a_byte_of_a_checksum_changed, "files"),
     (a_segment_of_a_dataset_lost, "coverage"),
     (an_offset_in_two_segments, "coverage"),
     (a_dataset_lost, "positions"),

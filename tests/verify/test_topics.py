@@ -43,7 +43,7 @@ def test_a_healthy_deployment_is_found_so(deployment: Damageable) -> None:
         "once": ("holds", 8),
         "coverage": ("holds", checked["coverage"][1]),
         "positions": ("holds", 2 + 4 * PARTITIONS),
-        "files": ("holds", 4 + checked["coverage"][1]),
+        "files": ("holds", 4 + 2 + checked["coverage"][1]),
         "dead_letters": ("holds", 3),
         "state": ("holds", 4),
         "order": ("holds", 7),
