@@ -121,7 +121,7 @@ def _exchange(process: "subprocess.Popen[bytes]", question: bytes) -> bytes:
                 raise NotRedacted(f"it gave no answer within {ANSWER_SECONDS:.0f} s")
             for key, _ in ready:
                 if key.fileobj is process.stdin:
-                    left = left[os.write(key.fd, left[:CHUNK_BYTES]) :]
+                    left = left[_write(key.fd, left[:CHUNK_BYTES]) :]
                     if not left:
                         selector.unregister(process.stdin)
                     continue
@@ -132,3 +132,10 @@ def _exchange(process: "subprocess.Popen[bytes]", question: bytes) -> bytes:
     if left:
         raise NotRedacted("it answered before it had read all texts")
     return bytes(answer)
+
+
+def _write(file: int, part: memoryview) -> int:
+    try:
+        return os.write(file, part)
+    except BrokenPipeError as error:
+        raise NotRedacted("it ended before it had read all texts") from error

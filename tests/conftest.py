@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from pairstream.tiny_model import make_tiny_model
 from streams.broker import EmbeddedBroker
@@ -20,6 +21,10 @@ from tests.apache_kafka import ApacheKafka
 RECORDED_RUNS = Path(__file__).parents[2] / "shared" / "data" / "humaneval.events.jsonl"
 
 COMMAND_SECONDS = 120.0
+
+# A busy machine is no defect.
+settings.register_profile("unhurried", settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 Pairstream = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -135,11 +135,9 @@ class Deployment:
         """Delete a topic, and create it as it was wanted."""
         admin = AdminClient(clients.connection(self.settings))
         [wanted] = (each for each in wanted_topics(self.settings) if each.topic == topic)
-        for future in (
-            *admin.delete_topics([topic], operation_timeout=WAIT_SECONDS).values(),
-            *admin.create_topics([wanted], operation_timeout=WAIT_SECONDS).values(),
-        ):
-            future.result()
+        # Not both at once: the one that is sent first need not be the first to be done.
+        admin.delete_topics([topic], operation_timeout=WAIT_SECONDS)[topic].result()
+        admin.create_topics([wanted], operation_timeout=WAIT_SECONDS)[topic].result()
 
     def lag(self) -> int:
         """Records of the worker's topics that it has not committed."""
