@@ -191,7 +191,7 @@ def test_what_is_no_number_and_what_never_ends_is_refused() -> None:
                 option.type.convert(value, option, None)
 
 
-@pytest.mark.parametrize("command", ["trainer", "train {dataset}"])
+@pytest.mark.parametrize("command", ["trainer", "train {dataset} --launcher process"])
 def test_a_base_model_that_is_not_named_is_a_wrong_setting(
     command: str, tmp_path: Path, pairstream: Pairstream
 ) -> None:
