@@ -54,11 +54,15 @@ def complete(pair: Pair, garbled: Garbled) -> Pair:
     )
 
 
+# A garbled text may take so much more than twice what the good one takes.
+SHORT_GARBLED_BYTES = 100_000
+
+
 def garbled_bytes(request: GarbleRequest) -> int:
     """What the garbled text may take in its pair, at most: `corrupt` doubles each word and puts
     one before them; a model is asked for no more than 20,000 characters.
     """
-    return 2 * len(msgspec.json.encode(request.pair.chosen[0].content)) + 100_000
+    return 2 * len(msgspec.json.encode(request.pair.chosen[0].content)) + SHORT_GARBLED_BYTES
 
 
 # A module that starts with one of these is no Python, whatever follows: none can begin a statement.

@@ -7,6 +7,7 @@ events from known ones, since neither gives a pair. A quarter of the time of a r
 from schemas.events import Event
 from schemas.rows import SettledBy, encode
 from schemas.topics import MAX_ROW_BYTES, PAIRS
+from streams.garbling import SHORT_GARBLED_BYTES
 from streams.pairing import Settlement
 from streams.partition import EVENT_BYTES, OpenRun, Partition, Rows
 from streams.runs import Run
@@ -41,4 +42,4 @@ class PairsOnly(Partition):
             return False
         row = 2 * opened.size + 4 * EVENT_BYTES
         rows = 4 * (len(opened.run.attempts) + len(opened.run.strategies)) + 1
-        return 3 * row + 100_000 <= MAX_ROW_BYTES and rows * row <= self._run_max_bytes
+        return 3 * row + SHORT_GARBLED_BYTES <= MAX_ROW_BYTES and rows * row <= self._run_max_bytes

@@ -135,7 +135,7 @@ def _open_no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
-def open_to_read(path: Path) -> IO[bytes]:
+def open_to_read(path: Path) -> io.BufferedReader:
     """Open it for reading; a link, or what is no file, counts as not there.
 
     Raises: FileNotFoundError.

@@ -6,7 +6,6 @@ A training without its manifest has not ended, an archive without its checksum i
 
 import hashlib
 from pathlib import Path
-from typing import IO
 
 from pairstream.verify.report import Check
 from schemas.errors import PairstreamError
@@ -16,7 +15,6 @@ from trainer.publishing import archive_of
 from trainer.training_manifest import read_training
 
 SHA256_CHARACTERS = 64
-PIECE_BYTES = 1 << 20
 
 
 def check_models(check: Check, models: Path) -> None:
@@ -50,16 +48,9 @@ def _check_file(check: Check, path: Path, sha256: str, *, whose: str, id: str) -
     check.checked += 1
     try:
         with open_to_read(path) as file:
-            digest = _sha256(file)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         check.found(f"cannot be read ({error.strerror})", id=id, at=str(path))
         return
     if digest != sha256:
         check.found(f"not what {whose} says (SHA-256)", id=id, at=str(path))
-
-
-def _sha256(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while piece := file.read(PIECE_BYTES):
-        digest.update(piece)
-    return digest.hexdigest()

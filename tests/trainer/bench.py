@@ -7,9 +7,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from schemas.settings import TrainingSettings
 from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import make_base_model, publish
+from trainer.cancelling import TrainingInterrupted
 from trainer.process_launcher import ProcessLauncher
 from trainer.training import TrainingRequest, run_training
 from trainer.training_manifest import TrainingManifest
@@ -39,6 +42,13 @@ class Bench:
             on_step=lambda step, detail: self.steps.append((step, detail)),
             stop=self.stop,
         )
+
+    def leave(self, running: "Future[TrainingManifest]") -> None:
+        """Stop its trainer, as a service is stopped: the script goes on, for a successor."""
+        self.stop.set()
+        with pytest.raises(TrainingInterrupted):
+            running.result(30)
+        self.stop = threading.Event()
 
     def settings(self, arguments: str = "", **settings: Any) -> TrainingSettings:
         given = {

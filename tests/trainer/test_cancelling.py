@@ -5,7 +5,6 @@ import os
 import shlex
 import signal
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from tests.waiting import wait_for
 from trainer import process_launcher
 from trainer.cancelling import (
     WISH,
-    TrainingInterrupted,
     is_cancelled,
     why_cancelled,
     wish_to_cancel,
@@ -79,15 +77,11 @@ def test_one_that_was_not_taken_up_yet_is_never_started(bench: Bench) -> None:
 def test_the_wish_outlives_a_trainer_and_its_successor_fulfils_it(
     bench: Bench, in_background: Submit
 ) -> None:
-    interrupted = in_background()
-    bench.stop.set()
-    with pytest.raises(TrainingInterrupted):
-        interrupted.result(30)
+    bench.leave(in_background())
     wish_to_cancel(bench.folder, "")
     script = int(bench.notes()[0].split()[1])
     assert is_running(script)
 
-    bench.stop = threading.Event()
     assert_cancelled(bench, bench.run())
     assert not is_running(script)
     assert bench.counts() == ["started"]
@@ -96,14 +90,10 @@ def test_the_wish_outlives_a_trainer_and_its_successor_fulfils_it(
 def test_one_whose_processes_all_died_is_not_started_again(
     bench: Bench, in_background: Submit
 ) -> None:
-    interrupted = in_background()
-    bench.stop.set()
-    with pytest.raises(TrainingInterrupted):
-        interrupted.result(30)
+    bench.leave(in_background())
     os.killpg(int((bench.folder / "process.lock").read_text()), signal.SIGKILL)
     wish_to_cancel(bench.folder, "")
 
-    bench.stop = threading.Event()
     assert_cancelled(bench, bench.run())
     assert bench.counts() == ["started"]
 

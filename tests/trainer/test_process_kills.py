@@ -4,7 +4,6 @@ deadline.
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from tests.trainer.bench import Bench, Submit, is_running
 from tests.waiting import wait_for
 from trainer import process_launcher, training
-from trainer.cancelling import TrainingInterrupted
 from trainer.launcher import EngineUnavailable
 from trainer.process_launcher import ProcessLauncher
 
@@ -64,15 +62,11 @@ def test_what_was_asked_to_end_with_the_trainer_goes_on(
     bench: Bench, in_background: Submit
 ) -> None:
     """As systemd does: it ends all processes of the service, the script's too."""
-    interrupted = in_background()
-    bench.stop.set()
-    with pytest.raises(TrainingInterrupted):
-        interrupted.result(30)
+    bench.leave(in_background())
     os.killpg(int((bench.folder / "process.lock").read_text()), signal.SIGTERM)
     wait_for((bench.folder / "exit_code").exists)
     (bench.root / "gate").touch()
 
-    bench.stop = threading.Event()
     with pytest.raises(EngineUnavailable, match=r"asked it to end \(143\); the next try goes on"):
         bench.run()
     manifest = bench.run()
@@ -95,16 +89,12 @@ def test_what_is_asked_to_end_each_time_has_failed_at_last(bench: Bench) -> None
 def test_supervisor_and_script_killed_together_with_the_trainer_are_started_again(
     bench: Bench, in_background: Submit
 ) -> None:
-    interrupted = in_background()
-    bench.stop.set()
-    with pytest.raises(TrainingInterrupted):
-        interrupted.result(30)
+    bench.leave(in_background())
     supervisor, script = (bench.folder / "process.lock").read_text(), bench.notes()[0].split()[1]
     os.killpg(int(supervisor), signal.SIGKILL)
     wait_for(lambda: not (is_running(int(supervisor)) or is_running(int(script))))
     (bench.root / "gate").touch()
 
-    bench.stop = threading.Event()
     with pytest.raises(EngineUnavailable, match=r"interrupted \(1 of at most 2 times\)"):
         bench.run()
     manifest = bench.run()
@@ -117,11 +107,7 @@ def test_what_was_stopped_at_its_deadline_is_not_started_again(
     place: str, bench: Bench, in_background: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its trainer went away before it had written down how it ended."""
-    interrupted = in_background()
-    bench.stop.set()
-    with pytest.raises(TrainingInterrupted):
-        interrupted.result(30)
-    bench.stop = threading.Event()
+    bench.leave(in_background())
     with monkeypatch.context() as dying:
         dying.setattr(training, "crash_point", go_away_at(place))
         with pytest.raises(RuntimeError, match="went away"):
@@ -142,11 +128,7 @@ def test_a_training_beyond_its_deadline_is_asked_to_end_and_then_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process_launcher, "STOP_SECONDS", 0.2 if code == 137 else 60)
-    interrupted = in_background(arguments)
-    bench.stop.set()
-    with pytest.raises(TrainingInterrupted):
-        interrupted.result(30)
-    bench.stop = threading.Event()
+    bench.leave(in_background(arguments))
 
     manifest = bench.run(training_deadline_seconds=0.001)
 

@@ -143,13 +143,9 @@ def test_an_interpreter_that_is_not_there_is_named_in_the_log(bench: Bench) -> N
 def test_a_trainer_that_stops_leaves_the_script_running_and_its_successor_follows_it(
     bench: Bench, in_background: Submit
 ) -> None:
-    interrupted = in_background()
-    bench.stop.set()
-    with pytest.raises(TrainingInterrupted):
-        interrupted.result(30)
+    bench.leave(in_background())
     assert bench.counts() == ["started"]
 
-    bench.stop = threading.Event()
     followed = in_background()
     (bench.root / "gate").touch()
 
@@ -237,14 +233,10 @@ def make_models(bench: Bench) -> Path:
 
 
 def test_the_first_start_is_what_the_manifest_tells(bench: Bench, in_background: Submit) -> None:
-    interrupted = in_background()
-    bench.stop.set()
-    with pytest.raises(TrainingInterrupted):
-        interrupted.result(30)
+    bench.leave(in_background())
     started = read_started(bench.folder)
     assert started is not None
 
-    bench.stop = threading.Event()
     (bench.root / "gate").touch()
     manifest = bench.run("--code 5")
 
@@ -264,11 +256,7 @@ def test_one_training_is_done_by_one_process_at_a_time(bench: Bench, in_backgrou
 def test_a_training_is_not_started_a_second_time_elsewhere(
     bench: Bench, in_background: Submit
 ) -> None:
-    interrupted = in_background()
-    bench.stop.set()
-    with pytest.raises(TrainingInterrupted):
-        interrupted.result(30)
-    bench.stop = threading.Event()
+    bench.leave(in_background())
     started = read_started(bench.folder)
     assert started is not None
     write_started(bench.folder, msgspec.structs.replace(started, launcher="docker"))
@@ -283,11 +271,7 @@ def test_a_training_does_not_go_on_with_another_dataset_of_the_same_name(
 ) -> None:
     """`replay --out` may have made it anew, while the script went on with the first one."""
     first = read_manifest(bench.request.dataset)
-    interrupted = in_background()
-    bench.stop.set()
-    with pytest.raises(TrainingInterrupted):
-        interrupted.result(30)
-    bench.stop = threading.Event()
+    bench.leave(in_background())
     shutil.rmtree(bench.request.dataset)
     other = publish_pairs(bench.root / "other", make_pairs(5))
     (other.datasets / "ds-000001").rename(bench.request.dataset)
@@ -310,11 +294,7 @@ def test_a_training_does_not_go_on_with_another_dataset_of_the_same_name(
 def test_a_training_that_an_older_trainer_started_goes_on(
     bench: Bench, in_background: Submit
 ) -> None:
-    interrupted = in_background()
-    bench.stop.set()
-    with pytest.raises(TrainingInterrupted):
-        interrupted.result(30)
-    bench.stop = threading.Event()
+    bench.leave(in_background())
     record = bench.folder / ".started.json"
     known = json.loads(record.read_bytes())
     assert known.pop("dataset_sha256") == read_manifest(bench.request.dataset).hashes
