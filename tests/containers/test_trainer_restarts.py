@@ -15,6 +15,7 @@ from trainer import archive, card, latest, publishing, starting, training
 pytestmark = pytest.mark.docker
 
 INTERRUPTED = "training.put_back"
+JOIN_SECONDS = 60.0
 LATE = "training.late"  # tests/trainer/test_process_kills.py comes there
 CANCEL_POINTS = ["training.never_started", "training.stopped"]
 POINTS = [
@@ -70,6 +71,8 @@ def test_a_trainer_stopped_at_a_step_leaves_the_rest_to_its_successor(
     with thread:
         thread.wait(stop)
         assert stop.is_set()
+    # A process would end here; this thread may be removing its container still.
+    thread._thread.join(JOIN_SECONDS)
     assert not thread._thread.is_alive()
 
     finish(desk)
