@@ -28,21 +28,16 @@ from schemas.acls import ROLES
 from schemas.settings import ENVIRONMENT_PREFIX, SETTINGS_CLASSES
 from schemas.topics import DAY_MS, FOR_EVER, TOPICS, Names, Topic
 from streams import partition, runs
+from tests.pages.reading import FENCE, HEADING, PAGES, README, ROOT, TEXTS
 from trainer.recipe import PREFIX, recipe_names
 from trainer.train_dpo.arguments import parse_arguments
 from trainer.training_manifest import EXIT_MEANINGS, TrainingManifest
 
-ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-TEXTS = [README, *PAGES]
 EXAMPLES = ROOT / "schemas" / "examples"
 
-FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 IN_PROSE = re.compile(r"`(pairstream [^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NOT_OURS = re.compile(r"https?:|#")
-HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 ENDS_A_COMMAND = {"|", "||", "&", "&&", ";", ">", ">>", "<"}
 
 

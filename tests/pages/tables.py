@@ -1,6 +1,10 @@
 """What of the pages is not run, and what they take for granted. Each entry is on its page."""
 
+from tests.pages import reading
+from tests.pages.reading import ROOT
+
 README = "README.md"
+EXAMPLES = {str(page.relative_to(ROOT)) for page in reading.EXAMPLES}
 
 _INSTALLS = "installs from the network; tests/test_wheel.py installs what is built here"
 _CLUSTER = "wants a cluster; tests/operations/test_kubernetes.py holds the files against its API"
@@ -8,6 +12,8 @@ _COMPOSE = "wants an engine and builds images; tests/operations/test_compose.py"
 _LLAMA = "wants a checkout of llama.cpp; the page says that it was not run"
 _BENCH = "wants Apache Kafka and takes minutes; tests/test_benchmarks.py"
 _IMAGE = "wants an engine and builds the image; tests/containers/test_training_image.py"
+_FRAMEWORK = "wants its framework; tests/examples/test_frameworks.py runs it"
+_NODE = "installs from the network; tests/examples/test_typescript.py"
 _CHAOS = "wants Apache Kafka and takes minutes; tests/chaos/test_chaos.py"
 
 # By page, each command that no test runs as it stands there, and why.
@@ -15,6 +21,25 @@ NOT_RUN: dict[str, dict[str, str]] = {
     README: {
         "make demo": "tests/commands/test_demo.py runs what it runs",
         "make test": "this is one of them",
+    },
+    "examples/free_space_agent/README.md": {"pip install ./client": _INSTALLS},
+    "examples/langgraph/README.md": {
+        "pip install -r examples/langgraph/requirements.txt ./client": _INSTALLS,
+        "python examples/langgraph": _FRAMEWORK,
+    },
+    "examples/openai_agents/README.md": {
+        "pip install -r examples/openai_agents/requirements.txt ./client": _INSTALLS,
+        "python examples/openai_agents": _FRAMEWORK,
+    },
+    "examples/plain_python/README.md": {"pip install ./client": _INSTALLS},
+    "examples/smolagents/README.md": {
+        "pip install -r examples/smolagents/requirements.txt ./client": _INSTALLS,
+        "python examples/smolagents": _FRAMEWORK,
+    },
+    "examples/typescript/README.md": {
+        "npm install": _NODE,
+        "npm run types && npm run build": _NODE,
+        "npm start": _NODE,
     },
     "docs/comparison.md": {
         "trl dpo --model_name_or_path models/my-model --dataset_name ./my-pairs --use_peft":
@@ -226,7 +251,7 @@ TRAINING = {
 STAND_IN_MODELS = {"docs/monitoring.md", "docs/security-of-trainings.md", "docs/trainings.md"}
 
 # Pages that start their broker themselves, so that nothing is there before them.
-BEGIN_WITH_NOTHING = {README, "docs/tutorial.md"}
+BEGIN_WITH_NOTHING = {README, "docs/tutorial.md", *EXAMPLES}
 
 # What stands on a page and is another thing here: whatever the machine has one of alone.
 PORTS = ("9092", "4318", "8321", "9464", "9465")

@@ -226,7 +226,7 @@ class Reader:
         for place in tables.PLACES:
             text = re.sub(rf"(?<![\w.~$}}]){place}", f"{self._folder}{place}", text)
         text = re.sub(
-            r"\bpairstream broker$", f"pairstream broker --port {self._ports['9092']}", text
+            r"\bpairstream broker(?=$| &$)", f"pairstream broker --port {self._ports['9092']}", text
         )
         text = re.sub(
             r"\bpairstream bridge otlp$",

@@ -82,6 +82,7 @@ def make_places(folder: Path) -> None:
     checkout.mkdir(parents=True)
     for place in (checkout, folder):
         (place / ".venv").symlink_to(sys.prefix)
+        (place / "examples").symlink_to(ROOT / "examples")
     make_tiny_model(folder / "models" / "my-model")
     for name in ("other", "base", "qwen3-0.6b"):
         (folder / "models" / name).symlink_to("my-model")
