@@ -15,6 +15,7 @@ import structlog
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig
+from docker.types import Mount as BindMount
 from urllib3.exceptions import HTTPError
 
 from trainer.followed_log import FollowedLog, lines_of
@@ -69,10 +70,12 @@ def container_spec(plan: Plan, *, gpu: bool, user: str) -> dict[str, Any]:
         "pids_limit": 1024,
         "shm_size": "1g",
         "log_config": LogConfig(type="json-file", config={"max-size": "50m", "max-file": "2"}),
-        "volumes": {
-            str(mount.folder): {"bind": mount.at, "mode": "rw" if mount.writable else "ro"}
+        # Not as `volumes`: those take no colon in a path, and an engine that does not have the
+        # folder would make an empty one.
+        "mounts": [
+            BindMount(mount.at, str(mount.folder), type="bind", read_only=not mount.writable)
             for mount in mounts(plan)
-        },
+        ],
     }
     if settings.training_memory:
         spec["mem_limit"] = spec["memswap_limit"] = settings.training_memory
@@ -184,6 +187,12 @@ class DockerLauncher:
         try:
             return self._engine.containers.create(**spec)
         except APIError as error:
+            if "bind source path does not exist" in str(error.explanation):
+                raise EngineUnavailable(
+                    f"the Docker Engine's machine lacks a folder ({error.explanation}): data "
+                    "directory and base model must lie there at the same paths as here, also "
+                    "where the trainer runs in a container"
+                ) from error
             if error.status_code != CONFLICT:
                 raise
             return self._created_by_another(plan)

@@ -4,12 +4,15 @@ the events of its run. Nothing here raises or waits.
 An agent's words before its code are its strategy; the same words again are the same strategy.
 """
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from pairstream_client.errors import Refused
 from pairstream_client.events import checked_score
+from pairstream_client.process_lock import process_lock
 from pairstream_client.publisher import Publisher, process_publisher
 from pairstream_client.recorder import RunRecorder, Strategy
 
@@ -91,6 +94,8 @@ class ReportedRun:
         self._recorder: RunRecorder | None = None
         self._strategies: dict[str, Strategy] = {}
         self._plan = ""
+        with process_lock:
+            _runs.add(self)
 
     def asked(
         self, messages: Sequence[Message], *, agent: str | None = None, model: str | None = None
@@ -168,6 +173,19 @@ class ReportedRun:
     def finish(self) -> None:
         if self._recorder is not None:
             self._recorder.finish()
+
+
+_runs: "weakref.WeakSet[ReportedRun]" = weakref.WeakSet()
+
+
+def _begin_in_child() -> None:
+    """A thread that the child does not have may have held the lock of a run."""
+    for run in _runs:
+        run._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)
 
 
 def _split(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:

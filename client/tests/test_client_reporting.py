@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from client_support import KeepingPublisher
+from client_support import KeepingPublisher, RunScript
 
 from pairstream_client.events import Event
 from pairstream_client.reporting import ReportedRun, Reports, Score, text_of
@@ -165,6 +165,42 @@ def test_threads_begin_a_run_and_a_strategy_once() -> None:
     tried = [each for each in publisher.events if isinstance(each, CodeAttempted)]
     assert {each.code for each in tried} == {"x", "y"}
     assert {each.attempt for each in tried} == {1, 2}
+
+
+def test_a_fork_while_a_run_begins_leaves_the_child_able_to_record(run_script: RunScript) -> None:
+    agent = """
+import os, signal, threading
+from pairstream_client import Publisher
+from pairstream_client.reporting import Reports
+
+begins, forked = threading.Event(), threading.Event()
+
+class SlowMessages(list):
+    def __iter__(self):
+        begins.set()
+        forked.wait()
+        return super().__iter__()
+
+asked = [{"role": "user", "content": "Print."}]
+run = Reports(lambda code, result: 1.0, publisher=Publisher("127.0.0.1:1")).run()
+thread = threading.Thread(target=run.asked, args=[SlowMessages(asked)])
+thread.start()
+begins.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    forked.set()
+    run.asked(asked)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+forked.set()
+thread.join()
+print(status, flush=True)
+os._exit(0)
+"""
+    done = run_script(agent, env={})
+
+    assert done.stdout == "0\n", done.stderr
 
 
 def test_threads_score_at_the_same_time(keeping: KeepingPublisher) -> None:

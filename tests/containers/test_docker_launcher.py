@@ -137,6 +137,25 @@ def test_a_dataset_that_docker_would_not_name_a_container_after_is_trained(
     assert run_to_end(DockerLauncher(), replace(make_plan(), training_id="dpo-my data")) == Ended(0)
 
 
+def test_folders_may_have_a_colon_in_their_names(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan = make_plan()
+    odd = tmp_path / "run:2026-11-30T10:00"
+    plan.folder.rename(odd)
+
+    assert run_to_end(DockerLauncher(), replace(plan, folder=odd)) == Ended(0)
+    assert (odd / "result.json").is_file()
+
+
+def test_a_folder_that_the_engine_does_not_have_is_said(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+
+    with pytest.raises(EngineUnavailable, match=r"lacks a folder .*/elsewhere.* same paths"):
+        prepared_and_started(DockerLauncher(), replace(make_plan(), base_model=elsewhere))
+    assert not elsewhere.exists()
+
+
 def test_limits_and_labels_are_in_the_containers_spec(make_plan: MakePlan) -> None:
     plan = make_plan(training_memory="512m", training_cpus=1.5)
 
