@@ -5,8 +5,8 @@
 Needs `langchain-core`, which LangGraph brings along.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -58,7 +58,7 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         **_: Any,
     ) -> None:
         outer = self._outer(parent_run_id)
-        self._calls[run_id] = _Call(outer.run if outer else self._reports.run(), outer)
+        self._calls[run_id] = outer.call() if outer else _Call(self._reports.run())
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
         self._left(run_id)
@@ -88,15 +88,18 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         with self._reports.quietly():
             outer = self._outer(parent_run_id)
             if outer is not None:
-                self._calls[run_id] = _Call(outer.run, outer)
+                asked = [_message(each) for each in messages[0]]
+                self._calls[run_id] = outer.call(words=_last_words(asked))
                 model = (metadata or {}).get("ls_model_name")
-                outer.run.asked([_message(each) for each in messages[0]], model=model)
+                outer.run.asked(asked, model=model)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
         with self._reports.quietly():
             call = self._calls.pop(run_id, None)
             if call is not None:
-                call.says(text_of(response.generations[0][0].message.content))
+                message = response.generations[0][0].message
+                tool_calls = [each["id"] for each in getattr(message, "tool_calls", ())]
+                call.says(text_of(message.content), tool_calls)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         self._calls.pop(run_id, None)
@@ -109,13 +112,16 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         run_id: UUID,
         parent_run_id: UUID | None = None,
         inputs: Mapping[str, Any] | None = None,
+        tool_call_id: str | None = None,
         **_: Any,
     ) -> None:
         with self._reports.quietly():
             outer = self._outer(parent_run_id)
             if outer is None:
                 return
-            call = self._calls[run_id] = _Call(outer.run, outer, is_tool=True)
+            call = self._calls[run_id] = outer.call(
+                words=outer.said_with.get(tool_call_id) or outer.last_words, is_tool=True
+            )
             argument = self._code_tools.get(serialized.get("name", ""))
             if argument is not None:
                 call.code = (inputs or {})[argument]
@@ -133,39 +139,56 @@ class Reporter(BaseCallbackHandler):  # type: ignore[misc] # the framework is no
         with self._reports.quietly():
             call = self._calls.pop(run_id, None)
             if call is not None and call.code is not None:
-                call.run.tried(call.code, result=result, error=error, plan=call.words_before)
+                call.run.tried(call.code, result=result, error=error, plan=call.words)
 
 
 @dataclass(eq=False)
 class _Call:
     """A call that has not ended; `outer`: the one that made it.
 
-    Branches of a graph are calls side by side, so the words before a tool's call are the last of
-    the nearest call around both. What an agent says that a tool called, stays in that tool.
+    `words`: of a model or a tool, those that it goes on from; else the last that were said in it.
+    What an agent says that a tool called, stays in that tool.
+    `said_with`, one for all calls of a run: the words by the id of the tool's call that came with
+    them. Where the framework tells no ids, a tool's call goes by the last words of the nearest call
+    around both; that tells apart branches that are subgraphs, but not nodes side by side.
     """
 
     run: ReportedRun
-    outer: "_Call | None"
+    outer: "_Call | None" = None
     is_tool: bool = False
     code: str | None = None
     words: str = ""
+    said_with: dict[str | None, str] = field(default_factory=dict)
 
-    def says(self, words: str) -> None:
+    def call(self, *, words: str = "", is_tool: bool = False) -> "_Call":
+        """A call that this one makes."""
+        return _Call(self.run, self, is_tool, words=words, said_with=self.said_with)
+
+    def says(self, words: str, tool_calls: Iterable[str | None]) -> None:
+        words = words.strip() or self.words
         self.run.said(words)
-        for call in self._outwards():
-            if call.is_tool:
-                return
-            call.words = words.strip() or call.words
+        self.said_with.update(dict.fromkeys(filter(None, tool_calls), words))
+        call = self.outer
+        while call is not None and not call.is_tool:
+            call.words = words or call.words
+            call = call.outer
 
     @property
-    def words_before(self) -> str:
-        return next((call.words for call in self._outwards() if call.words), "")
-
-    def _outwards(self) -> "Iterator[_Call]":
-        call = self.outer
-        while call is not None:
-            yield call
+    def last_words(self) -> str:
+        call: _Call | None = self
+        while call is not None and not call.words:
             call = call.outer
+        return call.words if call else ""
+
+
+def _last_words(asked: Sequence[Message]) -> str:
+    """What the model said since somebody else did: in a branch, the words of that branch."""
+    for message in reversed(asked):
+        if message["role"] == "user":
+            break
+        if message["role"] == "assistant" and message["content"].strip():
+            return message["content"].strip()
+    return ""
 
 
 def _message(message: Any) -> Message:

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -43,18 +43,26 @@ class Graph:
     def end(self, call: UUID, outer: UUID | None = None) -> None:
         self.reporter.on_chain_end({}, run_id=call, parent_run_id=outer)
 
-    def say(self, words: str, outer: UUID) -> None:
+    def say(
+        self, words: str, outer: UUID, *, after: Sequence[str] = (), tool_call: str | None = None
+    ) -> None:
+        """`after`: what the model is shown of its own words."""
         call = uuid4()
-        asked = [[SimpleNamespace(type="human", content="Tidy up.")]]
-        self.reporter.on_chat_model_start({}, asked, run_id=call, parent_run_id=outer)
-        said = SimpleNamespace(message=SimpleNamespace(content=words))
+        asked = [SimpleNamespace(type="human", content="Tidy up.")]
+        asked += [SimpleNamespace(type="ai", content=each) for each in after]
+        self.reporter.on_chat_model_start({}, [asked], run_id=call, parent_run_id=outer)
+        tool_calls = [{"id": tool_call}] if tool_call else []
+        said = SimpleNamespace(message=SimpleNamespace(content=words, tool_calls=tool_calls))
         self.reporter.on_llm_end(SimpleNamespace(generations=[[said]]), run_id=call)
 
-    def begin_tool(self, name: str, outer: UUID, **inputs: str) -> UUID:
+    def begin_tool(
+        self, name: str, outer: UUID, *, tool_call: str | None = None, **inputs: str
+    ) -> UUID:
         call = uuid4()
         self.reporter.on_tool_start(
-            {"name": name}, "", run_id=call, parent_run_id=outer, inputs=inputs
-        )
+            {"name": name}, "",
+            run_id=call, parent_run_id=outer, inputs=inputs, tool_call_id=tool_call,
+        )  # fmt: skip
         return call
 
     def end_tool(self, call: UUID) -> None:
@@ -63,8 +71,8 @@ class Graph:
     def fail_tool(self, call: UUID) -> None:
         self.reporter.on_tool_error(ValueError("no"), run_id=call)
 
-    def run_code(self, code: str, outer: UUID) -> None:
-        self.end_tool(self.begin_tool("python", outer, code=code))
+    def run_code(self, code: str, outer: UUID, *, tool_call: str | None = None) -> None:
+        self.end_tool(self.begin_tool("python", outer, tool_call=tool_call, code=code))
 
     @property
     def is_over(self) -> bool:
@@ -140,6 +148,41 @@ def test_code_of_a_branch_stands_for_the_words_of_that_branch(
 
     # Its third branch has said nothing, so that the last words of the graph are its own.
     assert codes_by_plan(keeping) == {"Plan a.": ["a()"], "Plan b.": ["b()", "c()"]}
+
+
+def test_code_stands_for_the_words_that_its_call_came_with_or_went_on_from(
+    graph: Graph, keeping: KeepingPublisher
+) -> None:
+    outermost = graph.begin()
+    nodes = [graph.begin(outermost) for _ in range(2)]  # side by side
+    graph.say("Plan a.", nodes[0], tool_call="a-1")
+    graph.say("Plan b.", nodes[1], tool_call="b-1")
+    graph.run_code("a(1)", graph.begin(outermost), tool_call="a-1")
+    graph.run_code("b(1)", graph.begin(outermost), tool_call="b-1")
+    graph.say("", graph.begin(outermost), after=["Plan a.", ""], tool_call="a-2")
+    graph.say("", graph.begin(outermost), after=["Plan b."], tool_call="b-2")
+    graph.run_code("a(2)", graph.begin(outermost), tool_call="a-2")
+    graph.run_code("b(2)", graph.begin(outermost), tool_call="b-2")
+
+    assert codes_by_plan(keeping) == {"Plan a.": ["a(1)", "a(2)"], "Plan b.": ["b(1)", "b(2)"]}
+
+
+def test_words_of_an_earlier_request_are_no_words_of_this_one(
+    graph: Graph, keeping: KeepingPublisher
+) -> None:
+    outermost = graph.begin()
+    call = uuid4()
+    asked = [
+        SimpleNamespace(type="ai", content="Another time."),
+        SimpleNamespace(type="human", content="Tidy up."),
+    ]
+    graph.reporter.on_chat_model_start({}, [asked], run_id=call, parent_run_id=outermost)
+    said = SimpleNamespace(message=SimpleNamespace(content="", tool_calls=[{"id": "a"}]))
+    graph.reporter.on_llm_end(SimpleNamespace(generations=[[said]]), run_id=call)
+    graph.run_code("early()", outermost, tool_call="a")
+
+    assert codes_by_plan(keeping) == {}
+    assert keeping.stats.dropped == 1
 
 
 def test_words_of_an_agent_that_a_tool_called_are_not_those_of_its_caller(

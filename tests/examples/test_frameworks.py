@@ -20,6 +20,7 @@ from tests.conftest import Pairstream
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+BRANCHING = Path(__file__).with_name("branching_graph.py")
 CACHE = Path.home() / ".cache" / "pairstream-tests"
 
 MAKE_SECONDS = 240.0
@@ -52,11 +53,11 @@ def _run(*command: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def run_example(name: str, python: str | Path, deployment: Deployment) -> str:
+def run_example(agent: Path, python: str | Path, deployment: Deployment) -> str:
     """What it prints. Of ours it sees the client library alone."""
     keep = {each: os.environ[each] for each in ("PATH", "HOME") if each in os.environ}
     done = subprocess.run(
-        [str(python), str(EXAMPLES / name)],
+        [str(python), str(agent)],
         env={**keep, **deployment.env, "PYTHONPATH": str(ROOT / "client")},
         capture_output=True,
         text=True,
@@ -74,7 +75,7 @@ def deployment(embedded_broker: str, prefix: str, tmp_path: Path) -> Deployment:
 @pytest.mark.frameworks
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_run_of_a_framework_s_agent_gives_its_pairs(name: str, deployment: Deployment) -> None:
-    printed = run_example(name, environment(name), deployment)
+    printed = run_example(EXAMPLES / name, environment(name), deployment)
 
     assert "338350" in printed
     deployment.settle()
@@ -88,10 +89,22 @@ def test_run_of_a_framework_s_agent_gives_its_pairs(name: str, deployment: Deplo
     assert pairs[0].agent_id == "squares"
 
 
+@pytest.mark.frameworks
+def test_nodes_side_by_side_in_a_graph_keep_their_own_words(deployment: Deployment) -> None:
+    run_example(BRANCHING, environment("langgraph"), deployment)
+
+    deployment.settle()
+    pairs = parsed_pairs(deployment)
+    assert {
+        (pair.prompt[0].content, pair.chosen[0].content, pair.rejected[0].content)
+        for pair in pairs
+    } == {("Plan a.", "right_a", "wrong_a"), ("Plan b.", "right_b", "wrong_b")}  # fmt: skip
+
+
 def test_agent_in_plain_python_reports_by_hand_by_decorator_and_asynchronously(
     deployment: Deployment, pairstream: Pairstream
 ) -> None:
-    printed = run_example("plain_python", sys.executable, deployment)
+    printed = run_example(EXAMPLES / "plain_python", sys.executable, deployment)
 
     deployment.settle()
     assert len(deployment.records(deployment.names.topic(RUN_OUTCOMES))) == 4
