@@ -139,6 +139,12 @@ class _Recovery(Recovery):
         """Never Faust's: `RunTable` restores itself before records flow."""
         return False
 
+    async def _wait(self, coro: Any, timeout: Any = None) -> None:  # noqa: ASYNC109 - Faust's
+        """However long: at the time limit Faust takes itself for stopped, for good, and follows no
+        rebalance any more. A rebalance still ends the waiting, and so does a stop.
+        """
+        await super()._wait(coro)
+
 
 class RunTableManager(TableManager):
     """Uses the recovery above."""

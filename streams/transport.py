@@ -84,6 +84,7 @@ class BatchConsumer(driver.Consumer):
         self._handed_over: defaultdict[TP, deque[int]] = defaultdict(deque)
         # False from the begin of a rebalance until every position is where it was committed.
         self._is_positioned = False
+        self._rebalances = 0
         # Where a gap was seen, and the position was moved back to look again.
         self._doubted: dict[TP, int] = {}
         self._has_room = asyncio.Event()
@@ -117,6 +118,7 @@ class BatchConsumer(driver.Consumer):
         if revoked:
             crash_point("worker.revoked")
         self._is_positioned = False
+        self._rebalances += 1
         if self._active_partitions is not None:
             self._active_partitions.difference_update(revoked)
         self._paused_partitions.difference_update(revoked)
@@ -128,8 +130,14 @@ class BatchConsumer(driver.Consumer):
 
         A fetch that was under way when the rebalance began may have taken records that nobody was
         given. aiokafka moves back only partitions with a commit, so the others would lose them.
+
+        An answer that comes after the next rebalance has begun tells nothing of the partitions
+        which that gives us: they are not taken for ones without a commit.
         """
+        begun = self._rebalances
         await super().perform_seek()
+        if self._rebalances != begun:
+            return
         for tp in self.assignment():
             if not self._committed_offset[tp] and not self._is_changelog_tp(tp):
                 await self._seek(tp, 0)

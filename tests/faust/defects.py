@@ -239,6 +239,11 @@ DEFECTS = (
         _STATE + "partitions_that_nobody_takes_over_end_the_worker",
     ),
     Defect(
+        "deaf",
+        "brokers that do not answer for 90 s at the end of a recovery end it, and all later ones",
+        _STATE + "recovery_waits_for_the_brokers_however_long",
+    ),
+    Defect(
         "former leader",
         "who leads a partition no more is asked for its position for five minutes (aiokafka)",
         "tests/faust/test_positions.py::test_"

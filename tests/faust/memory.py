@@ -50,8 +50,13 @@ class Memory:
         # While it is there, a fetch keeps what it took until it is set.
         self.held: asyncio.Event | None = None
         self.is_taken = asyncio.Event()
+        # Until it is set, nobody is told what is committed.
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.is_asked = asyncio.Event()
         self.is_waiting = False
         self.records: list[Any] = []
+        self.assigned = {PLACE}
         self._position = committed or 0
         self._changed = asyncio.Event()
         self.append(offsets, values)
@@ -68,6 +73,10 @@ class Memory:
     def reassign(self) -> None:
         """What aiokafka does with a partition that a rebalance gives to it."""
         self.seek(PLACE, self.group_offset or 0)
+
+    def look_again(self) -> None:
+        self.is_waiting = False
+        self._changed.set()
 
     # --- As Faust's consumer asks ----------------------------------------------------------------
 
@@ -93,7 +102,7 @@ class Memory:
         self._changed.set()
 
     def assignment(self) -> set[TP]:
-        return {PLACE}
+        return self.assigned
 
     def highwater(self, tp: TP) -> int:
         return len(self.records)
@@ -105,10 +114,14 @@ class Memory:
 
     seek_to_committed = AIOKafkaConsumer.seek_to_committed
     seek_to = seek
-    assigned_partitions = assignment
+
+    def assigned_partitions(self) -> set[TP]:
+        return self.assigned
 
     async def committed(self, tp: TP) -> int | None:
-        return self.group_offset
+        self.is_asked.set()
+        await self.answers.wait()
+        return self.group_offset if tp == PLACE else None
 
 
 class World:
@@ -177,6 +190,13 @@ class World:
                 if self._drain.done():
                     await self._drain
                 await asyncio.sleep(0)
+
+    async def looked(self) -> None:
+        """Until all that can be fetched now was, and what was handed over of it is given."""
+        self.memory.look_again()
+        await self.until(lambda: self.memory.is_waiting)
+        handed_over = self.consumer._handed_over
+        await self.until(lambda: len(self.events) >= len(handed_over[PLACE]))
 
     async def given(self, count: int) -> list[EventT[Any]]:
         await self.until(lambda: len(self.events) >= count)

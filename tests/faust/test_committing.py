@@ -3,10 +3,13 @@
 import asyncio
 
 import pytest
+from faust.types import TP
 
 from streams.faust_app import BUFFERED_BATCHES
 from tests.faust.memory import OURS, PLACE, STOCK, Memory, World, in_loop
 from tests.faust.worker import Worker
+
+ELSEWHERE = TP(PLACE.topic, 1)
 
 
 @pytest.mark.parametrize("committed", [None, 10])
@@ -98,6 +101,28 @@ async def test_what_was_fetched_within_a_rebalance_is_fetched_again_where_nothin
         await world.go_on()
 
         assert await world.given_up_to(3) == given
+
+
+@in_loop
+async def test_positions_that_come_when_the_next_rebalance_has_begun_move_nothing() -> None:
+    """They are of partitions that were ours; what it gives us is not taken for uncommitted."""
+    async with World(OURS, Memory(range(4), committed=4)) as world:
+        await world.start_collecting()
+        memory = world.memory
+        memory.assigned = {ELSEWHERE}
+        memory.answers.clear()
+        memory.is_asked.clear()
+        late = world.run(world.go_on())
+        await memory.is_asked.wait()
+        await world.revoke()
+        memory.assigned = {PLACE}
+        await world.assign()
+        memory.answers.set()
+        await late
+        await world.looked()
+        await world.go_on()
+
+        assert await world.given_up_to(4) == [4]
 
 
 @pytest.mark.parametrize(("kind", "given"), [(STOCK, [4, 5, 6]), (OURS, [1, 2, 3, 4, 5, 6])])

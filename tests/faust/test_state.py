@@ -7,6 +7,7 @@ from typing import Any
 
 import faust
 import pytest
+from faust.tables.recovery import ServiceStopped
 from faust.types import TP, Message
 
 from schemas.errors import PairstreamError
@@ -157,3 +158,16 @@ async def test_recovery_does_not_wait_for_records_that_the_log_does_not_have() -
             recovery.active_highwaters[CHANGELOG] = 5
             recovery.active_offsets[CHANGELOG] = 3
             assert recovery.need_recovery() is waits
+
+
+@in_loop
+async def test_recovery_waits_for_the_brokers_however_long() -> None:
+    answered = asyncio.Event()
+    async with World(STOCK, Memory([])) as stock, Worker(Memory([])) as worker:
+        with pytest.raises(ServiceStopped):
+            await stock.app.tables.recovery._wait(answered.wait(), timeout=0.0)
+        waiting = worker.run(worker.app.tables.recovery._wait(answered.wait(), timeout=0.0))
+        await asyncio.wait({waiting}, timeout=0.05)
+        assert not waiting.done()
+        answered.set()
+        await waiting
