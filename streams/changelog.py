@@ -23,7 +23,8 @@ State = dict[bytes, tuple[bytes, int]]
 METADATA_SECONDS = 30.0
 # Without a record for so long the brokers are taken to be gone.
 SILENCE_SECONDS = 60.0
-RECORDS_A_READ = 10_000
+# More would take memory that grows with the log: those of a read are held at once.
+RECORDS_A_READ = 2_000
 READ_SECONDS = 0.1
 
 
