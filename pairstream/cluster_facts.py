@@ -223,5 +223,5 @@ def _decoded(reader: TopicReader, type_: type[T]) -> Iterator[T | None]:
     for message in reader.read():
         try:
             yield decoder.decode(message.value() or b"")
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             yield None

@@ -7,7 +7,10 @@ from typing import Any
 
 import orjson
 from msgspec import Struct
+from msgspec.structs import fields
 
+from schemas.errors import PairstreamError
+from schemas.rows import Pair
 from schemas.source import Source
 from trainer.datasets import DatasetManifest, read_manifest, uncut
 from trainer.latest import read_latest
@@ -17,6 +20,8 @@ from trainer.new_pairs import NewPairs
 from trainer.segments import Segment, list_segments, next_offsets
 from trainer.selection import WAITS, CutSettings, Reason, candidate_of, select
 from trainer.source import read_source
+
+_FIELDS = frozenset(field.name for field in fields(Pair) if field.required)
 
 
 class DatasetFacts(Struct, frozen=True):
@@ -93,9 +98,17 @@ def _rules(data: DataDir, segments: list[Segment]) -> dict[str, int]:
 
 
 def _rows(data: DataDir, segment: Segment) -> Iterator[dict[str, Any]]:
-    with (data.segments / segment.path).open("rb") as lines:
-        for line in lines:
-            yield orjson.loads(line)
+    """Raises: PairstreamError that names the file."""
+    path = data.segments / segment.path
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                row = orjson.loads(line)
+                if not isinstance(row, dict) or not row.keys() >= _FIELDS:
+                    raise ValueError("a line of it is no pair")
+                yield row
+    except (OSError, ValueError) as error:
+        raise PairstreamError(f"{path} cannot be read ({error}): restore it") from error
 
 
 def _waiting(newest: DatasetManifest) -> dict[Reason, int]:

@@ -54,7 +54,7 @@ def _rows(file: Path) -> Iterator[_Row]:
         with file.open("rb") as lines:
             for line in lines:
                 yield decoder.decode(line)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PairstreamError(f"{file} cannot be read ({error}): restore it") from error
 
 

@@ -77,7 +77,7 @@ def read_outcome(folder: Path) -> Outcome:
     metrics, weights = folder / METRICS, folder / ADAPTER / WEIGHTS
     try:
         lines = msgspec.json.Decoder(Line).decode_lines(metrics.read_bytes())
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PairstreamError(f"{metrics} cannot be read ({error}): restore it") from error
     try:
         return Outcome(lines, load_file(weights))

@@ -93,7 +93,7 @@ def read_manifest(dataset: Path) -> DatasetManifest:
     """Raises: PairstreamError when there is none or it is damaged."""
     try:
         return msgspec.json.decode((dataset / MANIFEST).read_bytes(), type=DatasetManifest)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PairstreamError(f"{dataset} is no published dataset: {error}") from error
 
 

@@ -83,7 +83,7 @@ def _read(path: Path) -> Mapping[str, datetime]:
     try:
         lines = map(_line, path.read_bytes().splitlines())
         return {line.run_id: line.time for line in lines}
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PairstreamError(f"{path} is damaged ({error}): restore it") from error
 
 
@@ -119,7 +119,7 @@ def read_mark(dataset: Path) -> Mark | None:
         return msgspec.json.decode((dataset / MARK).read_bytes(), type=Mark)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PairstreamError(f"{dataset / MARK} is damaged ({error}): remove it") from error
 
 

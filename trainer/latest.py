@@ -46,7 +46,7 @@ def read_history(models: Path) -> list[Change]:
         return msgspec.json.Decoder(Change).decode_lines(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PairstreamError(
             f"{path} is damaged ({error}): restore it, or remove it and lose the way back"
         ) from error

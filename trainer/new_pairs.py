@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from schemas.errors import PairstreamError
 from trainer.segments import Segment
 
 
@@ -41,13 +42,17 @@ class NewPairs:
             self.oldest_at = min(at, self.oldest_at or at)
 
     def read_segment(self, folder: Path, segment: Segment) -> None:
-        """A closed one with its pairs."""
-        self.add_segment(folder, segment)
-        if 1 < self._wanted > len(self._tasks):
-            with (folder / segment.path).open("rb") as lines:
-                for line in lines:
-                    pair = _decoder.decode(line)
-                    self.add_pair(pair.run_id, pair.task_id)
+        """A closed one with its pairs. Raises: PairstreamError that names a damaged file."""
+        path = folder / segment.path
+        try:
+            self.add_segment(folder, segment)
+            if 1 < self._wanted > len(self._tasks):
+                with path.open("rb") as lines:
+                    for line in lines:
+                        pair = _decoder.decode(line)
+                        self.add_pair(pair.run_id, pair.task_id)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise PairstreamError(f"{path} cannot be read ({error}): restore it") from error
 
     def clear(self) -> None:
         """After a cut."""

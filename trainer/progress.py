@@ -4,17 +4,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+from trainer.layout import open_to_read
+
 TAIL_BYTES = 16 * 1024  # holds some lines of metrics
+
+# What can be reckoned with as a float.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Step(msgspec.Struct, frozen=True):
     """One line of the metrics, where it is one of a step: those of evaluations have no loss."""
 
-    step: int
-    steps: int
+    step: Count
+    steps: Count
     loss: float | None
     margin: float | None = msgspec.field(name="rewards/margins", default=None)
     accuracy: float | None = msgspec.field(name="rewards/accuracies", default=None)
@@ -60,9 +66,12 @@ def seconds_left(first: tuple[int, float], newest: Step, now: float) -> float | 
 
 
 def last_step(metrics: Path) -> Step | None:
-    """The last whole line of a step; a line may be half written, and the file be rewritten."""
+    """The last whole line of a step; a line may be half written, and the file be rewritten.
+
+    What is no file, or a link, counts as not there: the folder is the training's.
+    """
     try:
-        with metrics.open("rb") as file:
+        with open_to_read(metrics) as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - TAIL_BYTES))
             whole = file.read().split(b"\n")[:-1]
@@ -74,7 +83,7 @@ def last_step(metrics: Path) -> Step | None:
 def _step(line: bytes) -> Step | None:
     try:
         return msgspec.json.decode(line, type=Step)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

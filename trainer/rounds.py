@@ -54,7 +54,7 @@ def _check(models: Path, previous: Previous, base_name: str) -> None:
     config = models / previous.training_id / "adapter" / "adapter_config.json"
     try:
         trained_on = msgspec.json.decode(config.read_bytes(), type=_AdapterConfig)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PairstreamError(
             f"{config} cannot be read ({error}): restore it, or set "
             "PAIRSTREAM_TRAINING_NEXT_ROUND=fresh"

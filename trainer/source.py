@@ -96,7 +96,7 @@ def read_source(data: DataDir) -> SourceFile:
     """Raises: PairstreamError when the file is damaged."""
     try:
         return msgspec.json.decode(data.source.read_bytes(), type=SourceFile)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PairstreamError(
             f"{data.source} cannot be read ({error}): restore it, or use a new data directory"
         ) from error

@@ -50,7 +50,7 @@ def read_steps(folder: Path) -> list[StepNote]:
 def _note(line: bytes) -> StepNote | None:
     try:
         return msgspec.json.decode(line, type=StepNote)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -71,7 +71,7 @@ def read_wait(folder: Path) -> Wait | None:
     try:
         with open_to_read(folder / WAITS) as file:
             return msgspec.json.decode(file.read(), type=Wait)
-    except (FileNotFoundError, msgspec.MsgspecError):
+    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -170,7 +170,7 @@ def _last_word(log: Path) -> str:
 def _figures(result: Path) -> dict[str, object] | None:
     try:
         return msgspec.json.decode(_content(result), type=dict[str, object])
-    except (FileNotFoundError, msgspec.MsgspecError):
+    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -182,7 +182,7 @@ def _read(path: Path, kind: type[S]) -> S | None:
         return msgspec.json.decode(_content(path), type=kind)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PairstreamError(f"{path} is damaged ({error}): restore it") from error
 
 

@@ -194,7 +194,7 @@ def _decoded(values: Iterator[bytes]) -> Iterator[TrainingStep]:
     for value in values:
         try:
             yield decoder.decode(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
 
 

@@ -8,10 +8,14 @@ import msgspec
 from markupsafe import Markup
 
 from pairstream.ui.charts import Series, line_chart
+from trainer.layout import open_to_read
 
 # The file grows with the steps; of a longer one the newest part is drawn.
 METRICS_BYTES = 8 * 2**20
 LOG_BYTES, LOG_LINES = 32 * 1024, 40
+
+# What is larger no training tells, and no chart can scale.
+MAX_FIGURE = 1e100
 
 # A chart for each: its title, and its lines by name and key of the metrics.
 PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
@@ -23,9 +27,9 @@ PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 
 
 def read_end(path: Path, most: int) -> bytes:
-    """The last bytes of a file; empty where there is none."""
+    """The last bytes of a file; empty where there is none, or something else in its place."""
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             file.seek(max(0, file.seek(0, 2) - most))
             return file.read()
     except FileNotFoundError:
@@ -48,9 +52,9 @@ def _lines(lines: Iterable[bytes]) -> Iterable[Mapping[str, Any]]:
     for line in lines:
         try:
             found = decoder.decode(line)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
-        if isinstance(found.get("step"), int):
+        if isinstance(found.get("step"), int) and _is_figure(found["step"]):
             yield found
 
 
@@ -67,4 +71,8 @@ def charts(metrics: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Series]
 
 
 def _points(rows: Iterable[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
-    return [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float)]
+    return [(row["step"], row[key]) for row in rows if _is_figure(row.get(key))]
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) <= MAX_FIGURE

@@ -1,11 +1,13 @@
 """The progress of a training, read from metrics that are being written."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.trainer.bench import Bench
+from tests.trainer.left_in_place import LEFT_IN_PLACE
 from trainer.process_launcher import ProcessLauncher
 from trainer.progress import (
     ProgressWatch,
@@ -41,6 +43,8 @@ def metrics(tmp_path: Path) -> Path:
         (line(3) + b'{"step":3,"steps":10,"train_loss":0.1}\n', 3),
         (line(4, None), 4),
         (b"\xff\n[]\n", None),
+        (line(1) + b'{"step":2,"steps":3,"x":"\xff"}\n' + b"[" * 5000 + b"\n", 1),
+        (line(1) + line(10**400), 1),
         (line(1) * 1000 + line(2), 2),
     ],
 )
@@ -51,6 +55,15 @@ def test_the_last_whole_line_of_a_step_counts(
 
     found = last_step(metrics)
     assert (found.step if found else None) == step
+
+
+@pytest.mark.parametrize("place", LEFT_IN_PLACE)
+def test_what_the_training_left_in_place_of_its_metrics_counts_as_not_there(
+    metrics: Path, place: Callable[[Path], None]
+) -> None:
+    place(metrics)
+
+    assert last_step(metrics) is None
 
 
 def test_time_left_comes_from_the_pace_since_the_first_look(metrics: Path) -> None:
