@@ -1,7 +1,7 @@
 """Why a run gave the rows that it gave, or none: all that is known of it, as one value."""
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -12,6 +12,7 @@ from pairstream.lineage import ModelOfRun
 from pairstream.pair_places import DatasetPlace, LeftOutPlace, PairPlaces
 from pairstream.run_events import EventFacts, Fate, event_facts, fate_of, fold_events
 from pairstream.run_records import Progress, RunRecords
+from pairstream.terminal import moment
 from schemas.errors import PairstreamError
 from schemas.rows import GarbleRequest, Outcome, Pair, ScoredRow
 from schemas.settings import WorkerSettings
@@ -104,7 +105,7 @@ def read_story(
         )
     expires_at = None
     if fate.last_seen is not None and not outcomes:
-        expires_at = fate.last_seen + timedelta(seconds=settings.run_timeout_seconds)
+        expires_at = moment(int(1000 * (fate.last_seen.timestamp() + settings.run_timeout_seconds)))
     return Story(
         run_id=run_id,
         fate=fate,

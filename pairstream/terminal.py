@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 import msgspec
@@ -11,6 +11,9 @@ import msgspec
 from schemas.printable import printable as printable
 
 LABEL_WIDTH = 14
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def printable_lines(text: str, *, indent: str) -> str:
@@ -29,8 +32,8 @@ def key_text(key: bytes | None) -> str | None:
 
 
 def moment(milliseconds: int) -> datetime:
-    """A record's timestamp."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    """A record's timestamp, which is any number: the nearest time that a calendar holds."""
+    return _EPOCH + timedelta(milliseconds=min(max(milliseconds, 0), _LAST_MS))
 
 
 def shown_time(time: datetime) -> str:

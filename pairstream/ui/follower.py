@@ -6,29 +6,26 @@ Whatever stands in the way is told on the pages, waited for and tried again.
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from itertools import islice
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-import msgspec
 import structlog
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from pairstream.cluster import Cluster
-from pairstream.ui.index_rows import (
-    letter_of,
-    outcome_of,
-    pair_of,
-    pairs_in_segment,
-    step_of,
-)
-from pairstream.ui.index_tables import FILE
-from pairstream.ui.index_writer import Batch, IndexWriter
+from pairstream.ui.batches import batch_of, without_ends
+from pairstream.ui.index_file import IndexFile
+from pairstream.ui.index_rows import pairs_in_segment
+from pairstream.ui.index_tables import FILE, is_damage
+from pairstream.ui.index_writer import Batch
+from pairstream.ui.troubles import said, slip
 from schemas import clients
 from schemas.errors import PairstreamError
 from schemas.settings import DataSettings
+from schemas.source import Source
 from schemas.topics import CONSUMED, PAIRS, RUN_OUTCOMES, TRAININGS, Names
 from trainer.layout import DataDir
 from trainer.segments import list_segments
@@ -40,7 +37,8 @@ READ_SECONDS = 0.25
 ANSWER_SECONDS = 2.0
 PAUSE_SECONDS = 2.0
 
-T = TypeVar("T")
+# How often it asks whether the topics are still those that it reads.
+SOURCE_SECONDS = 5.0
 
 
 class Follower:
@@ -53,12 +51,13 @@ class Follower:
         self.is_level = False
         self._problems: dict[str, str | None] = {}
         self._looked_at = -PAUSE_SECONDS
+        self._asked_at = 0.0
         self._all_down = threading.Event()
         self._settings = settings
         self._names = Names(settings.topic_prefix)
         self._data = DataDir(settings.data_dir)
         try:
-            self._writer = IndexWriter(settings.data_dir / FILE)
+            self._index = IndexFile(settings.data_dir / FILE)
         except (OSError, sqlite3.Error) as error:
             raise PairstreamError(
                 f"the index {settings.data_dir / FILE} cannot be written ({error}): name another "
@@ -79,7 +78,7 @@ class Follower:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._writer.close()
+        self._index.close()
 
     @property
     def topics(self) -> list[str]:
@@ -91,34 +90,47 @@ class Follower:
     def problems(self) -> list[str]:
         return [problem for problem in list(self._problems.values()) if problem is not None]
 
+    def make_index_anew(self) -> None:
+        """Somebody found that it is damaged."""
+        self._index.make_anew()
+
     def _work(self) -> None:
         while not self._stop.is_set():
-            self._take_segments()
             try:
+                if self._index.mend():
+                    self._begin_anew()
+                self._take_segments()
                 self._follow()
-            except (PairstreamError, sqlite3.Error) as error:
-                self._tell("topics", str(error))
+            except Exception as error:  # noqa: BLE001 - its end would look as if all were well
                 self.is_level = False
+                self._tell("topics", error)
                 self._stop.wait(PAUSE_SECONDS)
 
-    def _tell(self, what: str, problem: str | None) -> None:
-        if problem is not None and problem != self._problems.get(what):
-            log.warning("index_waits", what=what, why=problem)
+    def _tell(self, what: str, error: Exception | None) -> None:
+        problem = None if error is None else said(error)
+        if error is not None and is_damage(error):
+            self._index.make_anew()
+        if error is not None and problem != self._problems.get(what):
+            log.warning("index_waits", what=what, why=problem, exc_info=slip(error))
         self._problems[what] = problem
 
     # --- Files -----------------------------------------------------------------------------------
+
+    def _begin_anew(self) -> None:
+        self.is_level = False
+        self._looked_at = -PAUSE_SECONDS
 
     def _take_segments(self) -> None:
         """Those that are new; what is wrong with them holds up no topic."""
         if time.monotonic() - self._looked_at < PAUSE_SECONDS:
             return
         try:
-            done = self._writer.segments()
+            done = self._index.writer.segments()
             for segment in list_segments(self._data.segments):
                 if str(segment.path) not in done and not self._stop.is_set():
                     self._take_segment(str(segment.path))
-        except (PairstreamError, OSError, sqlite3.Error) as error:
-            self._tell("files", str(error))
+        except Exception as error:  # noqa: BLE001 - it holds up no topic
+            self._tell("files", error)
         else:
             self._tell("files", None)
         self._looked_at = time.monotonic()
@@ -127,82 +139,71 @@ class Follower:
         with (self._data.segments / path).open("rb") as lines:
             pairs = pairs_in_segment(path, lines)
             while part := list(islice(pairs, RECORDS_A_BATCH)):
-                self._writer.take(Batch(pairs=part))
-        self._writer.take(Batch(segments=[path]))
+                self._index.writer.take(Batch(pairs=part))
+        self._index.writer.take(Batch(segments=[path]))
 
     # --- Topics ----------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        """Until the stop. Raises: PairstreamError when the brokers cannot be read."""
+        """Until the stop, or until index or topics are others.
+
+        Raises: PairstreamError when the brokers cannot be read.
+        """
         cluster = Cluster(self._settings)
-        partitions = cluster.require(*self.topics, wait_seconds=ANSWER_SECONDS)
-        self._check_source(cluster)
+        cluster.require(*self.topics, wait_seconds=ANSWER_SECONDS)
+        sources = self._check_source(cluster)
         # What retention has taken is no loss here: it starts with what is kept.
         config = clients.reader(self._settings, group=self._names.reader_group)
         ours = {"auto.offset.reset": "earliest", "log_level": 0, "error_cb": self._on_error}
         self._all_down.clear()
         with closing(Consumer(config | ours)) as consumer:
-            positions = self._writer.positions()
-            places = [(topic, p) for topic, count in partitions.items() for p in range(count)]
+            positions = self._index.writer.positions()
+            places = [(each.topic, p) for each in sources for p in range(each.partitions)]
             consumer.assign([TopicPartition(*each, positions.get(each, 0)) for each in places])
-            self._tell("topics", None)
-            self._read(consumer, set(places))
+            self._read(consumer, cluster, set(places))
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._all_down.set()
 
-    def _check_source(self, cluster: Cluster) -> None:
+    def _check_source(self, cluster: Cluster) -> list[Source]:
         """Start anew where the topics are others than those that were read so far."""
-        source = msgspec.json.encode(cluster.describe(*self.topics)).decode()
-        if self._writer.source() not in (None, source):
+        sources = cluster.describe(*self.topics)
+        known = self._index.writer.source()
+        if known is not None and _ids(known) != _ids(sources):
             log.warning("index_made_anew", why="the topics are others than before")
-            self._writer.clear()
-            self._looked_at = -PAUSE_SECONDS
+            self._index.writer.clear()
+            self._begin_anew()
             self._take_segments()
-        self._writer.set_source(source)
+        self._index.writer.set_source(sources)
+        return sources
 
-    def _read(self, consumer: Consumer, unread: set[tuple[str, int]]) -> None:
-        while not self._stop.is_set():
+    def _has_other_topics(self, cluster: Cluster) -> bool:
+        """Now and then: whether they were made anew, or have more partitions."""
+        if time.monotonic() - self._asked_at < SOURCE_SECONDS:
+            return False
+        self._asked_at = time.monotonic()
+        return cluster.describe(*self.topics) != self._index.writer.source()
+
+    def _read(self, consumer: Consumer, cluster: Cluster, unread: set[tuple[str, int]]) -> None:
+        self._asked_at = time.monotonic()
+        while not self._stop.is_set() and self._index.is_well():
             messages = consumer.consume(RECORDS_A_BATCH, timeout=READ_SECONDS)
-            records = list(_records(messages, unread))
+            records = list(without_ends(messages, unread))
             if records:
-                self._writer.take(self._batch(records))
+                self._index.writer.take(batch_of(records, self._names))
+            if records or not unread:
+                self._tell("topics", None)
             self.is_level = not unread
             self._take_segments()
             if self._all_down.is_set():
                 raise PairstreamError(
                     f"no broker answers at {self._settings.bootstrap_servers} any more"
                 )
-
-    def _batch(self, records: Sequence[Message]) -> Batch:
-        batch = Batch()
-        pairs, outcomes, trainings = map(self._names.topic, (PAIRS, RUN_OUTCOMES, TRAININGS))
-        for message in records:
-            topic = str(message.topic())
-            if topic == pairs:
-                batch.pairs += _known(pair_of(message))
-            elif topic == outcomes:
-                batch.outcomes += _known(outcome_of(message))
-            elif topic == trainings:
-                batch.steps += _known(step_of(message))
-            else:
-                batch.letters.append(letter_of(message))
-            batch.positions[topic, int(message.partition() or 0)] = int(message.offset() or 0) + 1
-        return batch
+            if self._has_other_topics(cluster):
+                return
 
 
-def _known(found: T | None) -> Iterable[T]:
-    return [] if found is None else [found]
-
-
-def _records(messages: Iterable[Message], unread: set[tuple[str, int]]) -> Iterator[Message]:
-    """Raises: PairstreamError when a partition cannot be read on."""
-    for message in messages:
-        error = message.error()
-        if error is None:
-            yield message
-        elif error.code() == KafkaError._PARTITION_EOF:
-            unread.discard((str(message.topic()), int(message.partition() or 0)))
-        else:
-            raise PairstreamError(f"the topics cannot be read on: {error.str()}")
+def _ids(sources: Iterable[Source]) -> list[tuple[str, str, str]]:
+    """Of topics; one that has more partitions is the same."""
+    return [(each.cluster_id, each.topic, each.topic_id) for each in sources]

@@ -119,6 +119,12 @@ def open_for_reading(path: Path) -> closing[sqlite3.Connection]:
     return closing(database)
 
 
+def is_damage(error: Exception) -> bool:
+    """Whether it says that the file holds no database, or not a whole one."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def remove(path: Path) -> None:
     """The index and what SQLite keeps beside it."""
     for suffix in ("", "-wal", "-shm"):

@@ -4,12 +4,15 @@ Rows that come twice count once.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from pairstream.ui.index_rows import LetterHead, OutcomeHead, PlacedPair, StepRecord, TimedOutcome
 from pairstream.ui.index_tables import ALL, EVERY_KIND, TABLES, open_for_writing
+from schemas.source import Source
 
 HOUR_MS = 3_600_000
 
@@ -77,14 +80,15 @@ class IndexWriter:
         """Those that are taken in."""
         return {path for (path,) in self._database.execute("SELECT path FROM segments")}
 
-    def source(self) -> str | None:
+    def source(self) -> list[Source] | None:
         """What `set_source` was told."""
         row = self._database.execute("SELECT value FROM meta WHERE name = 'source'").fetchone()
-        return str(row[0]) if row else None
+        return msgspec.json.decode(row[0], type=list[Source]) if row else None
 
-    def set_source(self, source: str) -> None:
+    def set_source(self, source: Sequence[Source]) -> None:
         """Remember which topics the positions are of."""
-        self._database.execute("INSERT OR REPLACE INTO meta VALUES ('source', ?)", (source,))
+        value = msgspec.json.encode(source).decode()
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES ('source', ?)", (value,))
 
     def clear(self) -> None:
         """Forget everything but its version."""
@@ -101,7 +105,8 @@ class IndexWriter:
         try:
             self._take(batch)
         except BaseException:
-            self._database.execute("ROLLBACK")
+            if self._database.in_transaction:  # SQLite may have ended it
+                self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
 

@@ -1,16 +1,19 @@
 """What the pages are made from, and what they may answer with."""
 
 import secrets
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from pairstream.terminal import moment
 from pairstream.ui.follower import Follower
 from pairstream.ui.index_reader import IndexReader, reading
+from pairstream.ui.index_tables import is_damage
 from pairstream.ui.stories import Stories
 from pairstream.ui.watch import Watch
 from schemas.errors import PairstreamError
@@ -81,9 +84,16 @@ class Site:
 
     @contextmanager
     def index(self) -> Iterator[IndexReader]:
-        """The index as it is now."""
-        with reading(self.settings.trainer.data_dir) as index:
-            yield index
+        """The index as it is now. Raises: PairstreamError where it cannot be read."""
+        try:
+            with reading(self.settings.trainer.data_dir) as index:
+                yield index
+        except sqlite3.Error as error:
+            remedy = "`pairstream ui --rebuild` makes it anew if that does not pass"
+            if is_damage(error):
+                self.follower.make_index_anew()
+                remedy = "it is made anew now"
+            raise PairstreamError(f"the index cannot be read ({error}): {remedy}") from error
 
 
 @contextmanager
@@ -106,4 +116,4 @@ def whole_number(asked: Asked, name: str) -> int | None:
 
 
 def moment_of(time_ms: int | None) -> datetime | None:
-    return None if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC)
+    return None if time_ms is None else moment(time_ms)

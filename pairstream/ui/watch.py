@@ -9,12 +9,16 @@ from collections import deque
 from types import TracebackType
 from typing import NamedTuple, Self
 
+import structlog
+
 from pairstream.cluster import Cluster
 from pairstream.overview import Overview, read_overview
 from pairstream.ui.flow import Flow, read_flow
-from schemas.errors import PairstreamError
+from pairstream.ui.troubles import said, slip
 from schemas.settings import TrainerSettings
 from schemas.topics import Names
+
+log = structlog.get_logger()
 
 LOOK_SECONDS = 2.0
 OVERVIEW_SECONDS = 10.0
@@ -93,8 +97,8 @@ class Watch:
             began = time.monotonic()
             try:
                 self._look(began)
-            except PairstreamError as error:
-                self._tell(str(error))
+            except Exception as error:  # noqa: BLE001 - its end would look as if all were well
+                self._tell(error)
             with self._changed:
                 self._seen_at = began
                 self._changed.notify_all()
@@ -123,12 +127,17 @@ class Watch:
         by_segments = overview.cluster.trainer.position_from == "segments"
         return overview.data_dir.positions if by_segments else None
 
-    def _tell(self, problem: str) -> None:
+    def _tell(self, error: Exception) -> None:
         """What files tell stands in for what the brokers told before, which is no sight of now."""
+        problem, slips = said(error), [slip(error)]
         try:
             overview = read_overview(self._settings, None, newest=NEWEST)
-        except PairstreamError as error:
-            overview, problem = None, f"{problem}; and {error}"
+        except Exception as another:  # noqa: BLE001 - it is told too
+            overview, problem = None, f"{problem}; and {said(another)}"
+            slips.append(slip(another))
+        if problem != self._problem:
+            for each in filter(None, slips):
+                log.error("look_failed", exc_info=each)
         with self._changed:
             self._problem, self._overview = problem, overview
             self._overview_at = -OVERVIEW_SECONDS

@@ -102,6 +102,7 @@ def test_bars_are_no_wider_than_their_rest(value: float, most: float) -> None:
     assert 0 <= float(bar.get("width", "")) <= 100
 
 
+@example([(-1, "a", 1), (10**14, "a", 1)])  # of strangers, in no calendar
 @example([(7201, "a", 1), (41760, "a", 1)])  # 48 months long, and 49 of the calendar's
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from("ab"), st.integers(1, 9))))
 def test_columns_over_time_are_few_and_lose_only_what_is_too_old(

@@ -1,18 +1,18 @@
 """What comes of runs: from runs to outcomes to pairs, by whom, and over time."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from pairstream.story_text import REASONS
+from pairstream.terminal import moment
 from pairstream.ui.charts import Bin, column_chart
 from pairstream.ui.index_tables import ALL, SUBJECTS
+from pairstream.ui.index_writer import HOUR_MS
 from pairstream.ui.site import Answer, Asked, NotFound, Page, Site
 from schemas.errors import PairstreamError
 from trainer.datasets import read_manifest
 
 NAMES = 20
 COLUMNS = 48
-HOUR_SECONDS = 3600
 SPANS = (1, 6, 24, 7 * 24, 30 * 24, 365 * 24)
 
 
@@ -54,24 +54,21 @@ def _in_datasets(site: Site) -> int | None:
 
 
 def columns(hours: Sequence[tuple[int, str, int]]) -> list[Bin]:
-    """Columns of the chart, of so many hours each that there are not too many. Pure."""
+    """Columns of the chart, of so many hours each that there are not too many; of more, which the
+    hours of strangers may ask for, the newest. Pure.
+    """
     if not hours:
         return []
     first, last = hours[0][0], hours[-1][0]
     span = next((each for each in SPANS if last // each - first // each < COLUMNS), SPANS[-1])
-    start = first // span
+    start = max(first // span, last // span - COLUMNS + 1)
     parts: list[dict[str, int]] = [{} for _ in range(last // span - start + 1)]
     for hour, kind, runs in hours:
-        column = parts[hour // span - start]
-        column[kind] = column.get(kind, 0) + runs
-    shown = parts[-COLUMNS:]
-    skipped = len(parts) - len(shown)
-    return [
-        Bin(_label((start + skipped + place) * span, span), part)
-        for place, part in enumerate(shown)
-    ]
+        if hour // span >= start:
+            column = parts[hour // span - start]
+            column[kind] = column.get(kind, 0) + runs
+    return [Bin(_label((start + place) * span, span), part) for place, part in enumerate(parts)]
 
 
 def _label(hour: int, span: int) -> str:
-    time = datetime.fromtimestamp(hour * HOUR_SECONDS, UTC)
-    return time.strftime("%m-%d %H:%M" if span < 24 else "%Y-%m-%d")
+    return moment(hour * HOUR_MS).strftime("%m-%d %H:%M" if span < 24 else "%Y-%m-%d")
