@@ -5,17 +5,22 @@ from pathlib import Path
 
 from trainer.layout import open_to_read
 
+# So much of two logs is never the same by chance at the same place.
+SEEN_BYTES = 256
+
 
 class LogTail:
     """The lines that a log has gained since the last look; it need not be there yet.
 
-    One that became shorter was written anew, as that of a training is which is started again, and
-    is read from its start. What is no file, or a link, counts as not there.
+    One that was written anew, as that of a training is which is started again, is read from its
+    start: what it ended with at the last look stands no longer in its place. What is no file, or a
+    link, counts as not there.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._place = 0
+        self._seen = b""  # what stands before that place
         self._part = b""
         self.is_missing = True
 
@@ -24,14 +29,18 @@ class LogTail:
         try:
             with open_to_read(self._path) as file:
                 self.is_missing = False
-                if file.seek(0, 2) < self._place:
-                    self._place, self._part = 0, b""
-                file.seek(self._place)
-                content = self._part + file.read()
+                file.seek(self._place - len(self._seen))
+                content = file.read()
+                if content.startswith(self._seen):
+                    content = content[len(self._seen) :]
+                else:
+                    file.seek(0)
+                    content, self._seen, self._part = file.read(), b"", b""
                 self._place = file.tell()
         except FileNotFoundError:
             return
-        *lines, self._part = content.split(b"\n")
+        self._seen = (self._seen + content[-SEEN_BYTES:])[-SEEN_BYTES:]
+        *lines, self._part = (self._part + content).split(b"\n")
         yield from (line.decode(errors="replace") for line in lines)
 
     def rest(self) -> Iterator[str]:

@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -39,7 +40,7 @@ def look(
 
 
 def watch_status(
-    look: Callable[[], Overview],
+    look: Callable[[], tuple[Overview, PairstreamError | None]],
     *,
     head: str,
     as_json: bool,
@@ -53,11 +54,12 @@ def watch_status(
     for number in itertools.count(1):
         now = shown_time(datetime.now(UTC))
         try:
-            overview = look()
+            overview, silence = look()
         except PairstreamError as error:
             shown = _failure(str(error), now, head=head, draws=draws, as_json=as_json)
         else:
-            shown = _shown(overview, now, head=head, draws=draws, as_json=as_json)
+            why = None if silence is None else str(silence)
+            shown = _shown(overview, why, now, head=head, draws=draws, as_json=as_json)
         click.echo(shown, nl=not draws)
         if number == looks:
             break
@@ -66,12 +68,17 @@ def watch_status(
         click.echo()
 
 
-def _shown(overview: Overview, now: str, *, head: str, draws: bool, as_json: bool) -> str:
+def _shown(
+    overview: Overview, why: str | None, now: str, *, head: str, draws: bool, as_json: bool
+) -> str:
+    """`why` there is nothing to see of the cluster."""
     if as_json:
-        return json.dumps({"time": now, **msgspec.to_builtins(overview, str_keys=True)})
+        error = {} if why is None else {"error": why}
+        return json.dumps({"time": now, **error, **msgspec.to_builtins(overview, str_keys=True)})
     if draws:
-        return _screen([f"{head}, {now}", *overview_lines(overview)])
-    return f"{now}  {summary(overview)}"
+        told = textwrap.wrap(why or "", shutil.get_terminal_size().columns)
+        return _screen([f"{head}, {now}", *told, *overview_lines(overview)])
+    return f"{now}  {f'{why}; ' if why else ''}{summary(overview)}"
 
 
 def _failure(why: str, now: str, *, head: str, draws: bool, as_json: bool) -> str:
@@ -92,7 +99,7 @@ def screen(lines: list[str], *, height: int) -> str:
 
 
 def summary(overview: Overview) -> str:
-    """One line. Pure."""
+    """One line; of the cluster nothing where there is nothing to see of it. Pure."""
     cluster, threshold = overview.cluster, overview.next_dataset
     data = (
         f"{threshold.new_pairs} of {threshold.trigger_pairs} new pairs, "
@@ -100,7 +107,7 @@ def summary(overview: Overview) -> str:
         f"{counted(len(overview.trainings), 'training')}"
     )
     if cluster is None:
-        return f"no broker answers; {data}"
+        return data
     behind = sum(cluster.worker.lag.values())
     return (
         f"lag {behind}; {_total(cluster.open_runs.counts)} open runs, "

@@ -50,7 +50,7 @@ def command(
     `pairstream trainings list --json`).
 
     --watch draws the screen anew on a terminal, and writes a line a look elsewhere; with --json an
-    object a line.
+    object a line, with the time and, where no broker answers, error, which says why.
 
     \b
     Examples:
@@ -71,7 +71,7 @@ def command(
     cluster = Cluster(settings)
     if watch is not None:
         watch_status(
-            lambda: look(settings, cluster, newest=newest, wait_seconds=ANSWER_SECONDS)[0],
+            lambda: look(settings, cluster, newest=newest, wait_seconds=ANSWER_SECONDS),
             head=_head(settings),
             as_json=as_json,
             seconds=watch,

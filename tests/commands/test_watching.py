@@ -37,7 +37,17 @@ def test_brokers_that_are_away_do_not_end_it() -> None:
     done = CliRunner().invoke(cli, words)
 
     assert done.exit_code == 0
-    assert "no broker answers; 0 of 1000 new pairs" in done.output
+    assert "no broker answers at 127.0.0.1:1: is it running" in done.output
+    assert "; 0 of 1000 new pairs" in done.output
+
+
+def test_why_no_broker_answers_is_told_as_json() -> None:
+    words = ["status", "--watch", "0.1", "-n", "1", "--json"]
+    done = CliRunner().invoke(cli, [*words, "--bootstrap-servers", "127.0.0.1:1"])
+
+    look = json.loads(done.stdout)
+    assert look["error"].startswith("no broker answers at 127.0.0.1:1: is it running")
+    assert look["cluster"] is None
 
 
 def test_counting_looks_takes_watch() -> None:
@@ -72,7 +82,7 @@ def test_on_a_terminal_it_is_drawn_anew() -> None:
 
     assert process.wait(60) == 0
     assert shown.count(HOME + "pairstream at 127.0.0.1:1") == 2
-    assert "no broker answers" in shown
+    assert shown.count("no broker answers at 127.0.0.1:1: is it running") == 2
 
 
 def _all_of(terminal: int) -> str:
