@@ -96,7 +96,7 @@ def read_shelf(data: DataDir) -> Shelf:
             dataset=manifest.dataset,
             pairs=_pairs(data, manifest),
             gate=manifest.gate,
-            figures=gate_figures(manifest).get("candidate"),
+            figures=_candidate(manifest),
             archive=_archive(data, manifest.training_id),
             is_latest=manifest.training_id == latest,
             learnt_from_forgotten=not learnt[manifest.training_id].isdisjoint(marks),
@@ -165,6 +165,11 @@ def gate_figures(manifest: TrainingManifest) -> dict[str, Any]:
     """What its training measured for the gate; empty where it measured nothing."""
     found = (manifest.figures or {}).get(FIGURES)
     return found if isinstance(found, dict) else {}
+
+
+def _candidate(manifest: TrainingManifest) -> dict[str, Any] | None:
+    found = gate_figures(manifest).get("candidate")
+    return found if isinstance(found, dict) else None
 
 
 def _models(data: DataDir) -> list[TrainingManifest]:

@@ -30,11 +30,17 @@ def read_pair(settings: KafkaSettings, segments: Path, found: Mapping[str, Any])
     try:
         pair = parse_pair(line)
     except InvalidRecord as error:
-        raise PairstreamError(
-            f"the pair is not where the index says ({error.detail}): `pairstream ui --rebuild` "
-            "makes the index anew"
-        ) from error
+        raise _elsewhere(error.detail) from error
+    if pair.pair_id != found["pair_id"].hex():
+        raise _elsewhere("another one is there")
     return pair
+
+
+def _elsewhere(why: str) -> PairstreamError:
+    return PairstreamError(
+        f"the pair is not where the index says ({why}): `pairstream ui --rebuild` makes the index "
+        "anew"
+    )
 
 
 def _from_segment(path: Path, start: int, length: int) -> bytes | None:

@@ -1,6 +1,7 @@
 """From a page's values to HTML: everything is text unless it was made here as markup."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -90,11 +91,10 @@ def link(path: str, **query: object) -> Markup:
 
 
 def _number(value: Any) -> str:
-    if value is None:
+    """Figures of a training are what its script wrote: any JSON, and that may be no number."""
+    if value is None or isinstance(value, str | Sequence | Mapping):
         return NOTHING
-    if isinstance(value, Mapping):
-        raise TypeError(value)
-    return number(value)
+    return number(value) if abs(value) <= sys.float_info.max else NOTHING
 
 
 def _time(value: datetime | None) -> Markup:

@@ -46,7 +46,8 @@ def make_app(site: Site, guard: Guard) -> web.Application:
         middlewares=[_framed(renderer), _guarded(guard)], client_max_size=FORM_MAX_BYTES
     )
     for method, path, handler in ROUTES:
-        app.router.add_route(method, path, _served(site, renderer, handler))
+        add = app.router.add_get if method == "GET" else app.router.add_post  # with GET goes HEAD
+        add(path, _served(site, renderer, handler))
     app.router.add_static("/static", STATIC)
     return app
 

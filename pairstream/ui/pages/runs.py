@@ -1,6 +1,7 @@
 """Settled runs, and the whole story of one."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 import orjson
@@ -9,7 +10,7 @@ from pairstream.run_events import EventFacts
 from pairstream.story import Story
 from pairstream.story_text import ENDS, PAIR_STATES, REASONS, VERDICTS
 from pairstream.ui.shown import cut
-from pairstream.ui.site import Answer, Asked, NotFound, Page, Site, Text, whole_number
+from pairstream.ui.site import Answer, Asked, NotFound, Page, Redirect, Site, Text, whole_number
 
 RUNS, PAIRS, LETTERS, MISSING = 50, 100, 20, 10
 REFRESH_SECONDS = 2
@@ -46,12 +47,18 @@ def run(site: Site, asked: Asked) -> Answer:
             "pairs": index.pairs_of_run(run_id, limit=PAIRS),
             "letters": index.letters(run_id=run_id, limit=LETTERS),
         }
-    reading = site.stories.read(run_id, anew="anew" in asked.query)
+    is_settled = values["outcome"] is not None
+    if "anew" in asked.query:
+        site.stories.read_anew(run_id, is_settled=is_settled)
+        # The page asks for itself until all is read, and that must not begin it again.
+        return Redirect(f"/run?{urlencode({'id': run_id})}")
+    reading = site.stories.read(run_id, is_settled=is_settled)
     story = reading.story
     values |= {
         "story": story,
         "story_problem": reading.problem,
         "records": reading.records,
+        "is_current": reading.is_current,
         "events": _events(story) if story else [],
         "places": {each.pair_id: each for each in story.pairs} if story else {},
         "missing": story.fate.missing[:MISSING] if story and story.events else [],
@@ -61,14 +68,13 @@ def run(site: Site, asked: Asked) -> Answer:
         "verdicts": VERDICTS,
         "states": PAIR_STATES,
     }
-    is_reading = story is None and reading.problem is None
-    return Page("run.html", "Run", values, REFRESH_SECONDS if is_reading else None)
+    return Page("run.html", "Run", values, None if reading.is_current else REFRESH_SECONDS)
 
 
 def run_text(site: Site, asked: Asked) -> Answer:
     """All of an event, as it is known to the story."""
     run_id, place = _run_id(asked), whole_number(asked, "event")
-    story = site.stories.read(run_id).story
+    story = site.stories.known(run_id)
     if story is None or place is None or place >= len(story.events):
         raise NotFound("that event is not read yet: look at the run's page first")
     content = story.events[place].content
