@@ -38,7 +38,7 @@ class Refusals:
         """What to say where no broker answered in time."""
         speaks = ", and with TLS" if self._settings.security_protocol.endswith("SSL") else ""
         remedy = (
-            f"is it running, and there{speaks}? PAIRSTREAM_BOOTSTRAP_SERVERS says where; "
+            f"is it running, and there{speaks}? PAIRSTREAM_BOOTSTRAP_SERVERS says where, and "
             f"`{_embedded(self._settings.bootstrap_servers)}` starts one for development"
         )
         if KafkaError._ALL_BROKERS_DOWN in self._errors and not self._errors & _UNREACHED:
@@ -59,7 +59,10 @@ def check_files(settings: KafkaSettings) -> None:
     for name in FILES:
         file = getattr(settings, name)
         if file is not None and not Path(file).is_file():
-            raise InvalidSettings(f"{ENVIRONMENT_PREFIX}{name.upper()}: there is no file {file}")
+            raise InvalidSettings(
+                f"{ENVIRONMENT_PREFIX}{name.upper()} names {file}, which is no file: "
+                "name one that is there"
+            )
 
 
 def _remedy(error: KafkaError, settings: KafkaSettings) -> str | None:

@@ -68,11 +68,16 @@ def resolve_base_model(name: str | None) -> Path:
     folder = Path(name)
     if folder.is_dir():
         if not (folder / CONFIG).is_file():
-            raise PairstreamError(f"{folder} is no transformers model: it has no {CONFIG}")
+            raise PairstreamError(
+                f"{folder} is no transformers model, it has no {CONFIG}: name a folder that "
+                "save_pretrained wrote"
+            )
         _refuse_pickles(folder)
         return folder.absolute()
     if not is_hub_name(name):
-        raise PairstreamError(f"the base model {name} is not there: PAIRSTREAM_BASE_MODEL")
+        raise PairstreamError(
+            f"the base model {name} is not there: set PAIRSTREAM_BASE_MODEL to a folder that is"
+        )
     return _download(name)
 
 

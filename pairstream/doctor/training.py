@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from pairstream.doctor.findings import Finding, from_error, note, ok, wrong
+from pairstream.doctor.findings import Finding, from_error, guarded, note, ok, wrong
 from schemas.errors import PairstreamError
 from schemas.settings import TrainerSettings
 from trainer.base_model import WEIGHTS, check_links, is_hub_name, resolve_base_model
@@ -26,13 +26,18 @@ def check_training(settings: TrainerSettings) -> Iterator[Finding]:
         yield ok("launcher", "none: datasets are cut, nothing is trained here")
         return
     if settings.launcher == "docker":
-        yield from _check_engine(settings.training_device)
+        yield from guarded("docker", lambda: _check_engine(settings.training_device))
     if settings.launcher == "process":
-        yield check_interpreter(settings.training_python)
-    yield check_base_model(settings.base_model, settings.launcher)
+        yield from guarded("interpreter", lambda: [check_interpreter(settings.training_python)])
+    model = settings.base_model
+    yield from guarded("base model", lambda: [check_base_model(model, settings.launcher)])
+    yield from guarded("room", lambda: _check_room(settings))
+
+
+def _check_room(settings: TrainerSettings) -> Iterator[Finding]:
     size = model_bytes(Path(settings.base_model)) if settings.base_model else 0
     free = disk_of(settings.data_dir).free
-    yield from room_findings(settings.data_dir, free, disk_wanted(size, settings))
+    return room_findings(settings.data_dir, free, disk_wanted(size, settings))
 
 
 def _check_engine(device: str) -> Iterator[Finding]:
@@ -41,7 +46,7 @@ def _check_engine(device: str) -> Iterator[Finding]:
 
     try:
         client = docker.from_env(timeout=ENGINE_SECONDS)
-    except DockerException as error:
+    except (DockerException, ValueError) as error:  # of an address, such as one without a port
         yield _no_engine(error)
         return
     try:
@@ -126,7 +131,7 @@ def check_base_model(name: str | None, launcher: str) -> Finding:
         if launcher != "process":
             check_links(folder)
     except PairstreamError as error:
-        return from_error("base model", error)
+        return from_error("base model", error, marks=[": "])
     if not any(folder.glob(WEIGHTS)):
         return wrong(
             "base model",

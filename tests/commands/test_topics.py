@@ -38,7 +38,7 @@ def test_broker_that_does_not_answer_is_named(pairstream: Pairstream) -> None:
     assert done.returncode == 1
     assert done.stderr == (
         "pairstream: no broker answers at 127.0.0.1:1: is it running, and there? "
-        "PAIRSTREAM_BOOTSTRAP_SERVERS says where; `pairstream broker --port 1` starts one for "
+        "PAIRSTREAM_BOOTSTRAP_SERVERS says where, and `pairstream broker --port 1` starts one for "
         "development\n"
     )
 

@@ -26,7 +26,7 @@ def test_a_folder_with_a_model_is_taken_as_it_is(
     ("name", "what"),
     [
         (None, "no base model is set: set PAIRSTREAM_BASE_MODEL"),
-        ("empty", "empty is no transformers model: it has no config.json"),
+        ("empty", "empty is no transformers model, it has no config.json: name a folder"),
         ("./absent", "the base model ./absent is not there"),
         ("/absent", "the base model /absent is not there"),
         ("~/absent", "the base model ~/absent is not there"),
