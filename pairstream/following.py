@@ -5,7 +5,14 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from pairstream.cluster import Cluster
 from pairstream.reader import TopicReader
@@ -21,6 +28,7 @@ RECORDS_A_READ = 500
 class Follower:
     """Records of some topics from now on, or from a time on; a context manager.
 
+    `is_alone`: no broker answers any more, which is waited for.
     Raises: PairstreamError when a topic is missing or cannot be read.
     """
 
@@ -31,7 +39,9 @@ class Follower:
         starts = [place for topic in topics for place in _starts(settings, topic, counts, since)]
         self._since_ms = int(since.timestamp() * 1000) if since else 0
         group = Names(settings.topic_prefix).reader_group
-        self._consumer = Consumer(clients.reader(settings, group=group))
+        self.is_alone = self._is_told_down = False
+        ours = {"log_level": 0, "error_cb": self._on_error}
+        self._consumer = Consumer(clients.reader(settings, group=group) | ours)
         self._consumer.assign(starts)
 
     def __enter__(self) -> Self:
@@ -47,6 +57,8 @@ class Follower:
 
     def news(self) -> Iterator[Message]:
         """What has come since the last look, within a short time; in order within a partition."""
+        if self._is_told_down:  # that may be over by now
+            self.is_alone = self._is_told_down = not self._is_answered()
         for message in self._consumer.consume(RECORDS_A_READ, timeout=READ_SECONDS):
             error = message.error()
             if error is None:
@@ -55,6 +67,17 @@ class Follower:
                     yield message
             elif not clients.waiting_cures(error) and error.code() != clients.END_OF_PARTITION:
                 raise PairstreamError(f"the topics cannot be read on: {error.str()}; try again")
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Called while it consumes."""
+        self._is_told_down = self._is_told_down or error.code() == KafkaError._ALL_BROKERS_DOWN
+
+    def _is_answered(self) -> bool:
+        try:
+            self._consumer.list_topics(timeout=READ_SECONDS)
+        except KafkaException:
+            return False
+        return True
 
 
 def _starts(

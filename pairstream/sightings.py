@@ -19,7 +19,7 @@ from pairstream.terminal import (
     styled,
 )
 from schemas.rows import Outcome, Pair
-from schemas.topics import DEAD_LETTER_SUFFIX
+from schemas.topics import DEAD_LETTER_SUFFIX, RUN_OUTCOMES
 
 Kind = Literal["pair", "outcome", "dead_letter"]
 
@@ -82,7 +82,7 @@ def as_sighting(message: Message) -> Sighting:
     time = shown_time(moment(message.timestamp()[1]))
     if topic.endswith(DEAD_LETTER_SUFFIX):
         return _letter(message, place, time)
-    kind, decoder = _KINDS["outcomes" in topic]
+    kind, decoder = _KINDS[topic.endswith(RUN_OUTCOMES.name)]
     try:
         row = decoder.decode(message.value() or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -9,6 +9,8 @@ from pairstream.moments import MomentType
 from pairstream.settings_loader import load, settings_options
 from schemas.settings import KafkaSettings
 
+ALONE = "no broker answers any more; this goes on once one does"
+
 KINDS = ("pairs", "outcomes", "dead-letters")
 
 
@@ -62,7 +64,7 @@ def command(
         "dead-letters": [names.dead_letters(topic) for topic in CONSUMED],
     }
     chosen = [name for kind in kinds or KINDS for name in topics[kind]]
-    shown = 0
+    shown, is_alone = 0, False
     with Follower(settings, list(dict.fromkeys(chosen)), since=since) as follower:
         click.echo(f"following {', '.join(dict.fromkeys(chosen))}", err=True)
         while number is None or shown < number:
@@ -70,3 +72,6 @@ def command(
                 if wanted.has(sighting) and (number is None or shown < number):
                     click.echo(sighting.json_line() if as_json else sighting.line())
                     shown += 1
+            if follower.is_alone != is_alone:
+                is_alone = follower.is_alone
+                click.echo(ALONE if is_alone else "the brokers answer again", err=True)

@@ -5,15 +5,18 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from pairstream.__main__ import cli
+from pairstream.commands.tail import ALONE
 from pairstream.following import Follower
 from pairstream.sightings import Filter, as_sighting
 from schemas.topics import PAIRS, RUN_EVENTS, RUN_OUTCOMES
+from streams.broker import EmbeddedBroker
 from tests.commands.deployment import (
     Deployment,
     attempted,
@@ -93,6 +96,34 @@ def test_without_a_time_it_begins_with_what_comes_next(filled: Deployment) -> No
             found = [run for message in follower.news() for run in as_sighting(message).runs]
 
     assert found == ["m-2"]
+
+
+def test_a_prefix_that_holds_the_word_outcomes_changes_no_kind(
+    embedded_broker: str, prefix: str, tmp_path: Path
+) -> None:
+    made = Deployment(embedded_broker, f"{prefix}outcomes.", tmp_path / "data")
+    made.say(*mixed_run("m-1"))
+    made.settle()
+
+    assert sorted(each["kind"] for each in tail(made, "-n", "2")) == ["outcome", "pair"]
+
+
+@pytest.mark.long
+def test_brokers_that_go_and_come_are_told_once_each(tmp_path: Path) -> None:
+    with EmbeddedBroker() as broker:
+        made = Deployment(broker.bootstrap_servers, "", tmp_path / "data")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pairstream", "tail"],
+            env={**os.environ, **made.env}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        assert "following" in process.stderr.readline()
+    assert process.stderr.readline() == f"{ALONE}\n"
+    with EmbeddedBroker(broker.port):
+        assert process.stderr.readline() == "the brokers answer again\n"
+        process.terminate()
+        assert process.stderr.read() == ""
+    assert process.wait(60) == 143
 
 
 def test_what_is_no_row_is_said_to_be_none(deployment: Deployment) -> None:
