@@ -15,6 +15,7 @@ from pairstream.letters import named_run
 from pairstream.models import learnt_from
 from pairstream.reader import TopicReader
 from pairstream.run_records import PROGRESS_EVERY, Progress
+from pairstream.terminal import moment
 from schemas.settings import KafkaSettings
 from schemas.topics import (
     CONSUMED,
@@ -155,7 +156,7 @@ class Search:
             ends[int(message.partition() or 0)] = int(message.offset() or 0) + 1
         if not records:
             return None
-        newest = datetime.fromtimestamp(newest_ms / 1000, UTC)
+        newest = moment(newest_ms)
         told = config.get("retention.ms")
         gone_after = None if told is None else _gone_after(newest, int(told))
         return TopicTraces(

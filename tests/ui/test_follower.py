@@ -72,7 +72,7 @@ def runs(made: Deployment) -> set[str]:
 def send(made: Deployment, topic: str, value: bytes, **given: int) -> None:
     """By a producer that knows the topic as it is now."""
     producer = Producer(clients.producer(made.settings) | {"enable.idempotence": False})
-    producer.produce(topic, value, b"k", **given)
+    producer.produce(topic, value, b"wild", **given)
     assert producer.flush(30) == 0
 
 
@@ -94,8 +94,10 @@ def test_records_of_a_time_that_no_calendar_holds_are_taken_in(
         wait_for(lambda: [row["time_ms"] for row in index.letters(limit=9)] == [WILD_MS])
         assert columns(index.hours())[-1].label.startswith("9999-")
     assert followed.problems == []
-    for words in (["dlt", "list"], ["tail", "--since", "1h", "-n", "1", "--topic", "dead-letters"]):
+    tail = ["tail", "--since", "1h", "-n", "1", "--topic", "dead-letters"]
+    for words in (["dlt", "list"], tail):
         assert "9999-12-31T23:59:59Z" in deployment.run(*words)
+    assert deployment.run("forget", "wild").startswith("1 run to forget")
 
 
 def test_what_nobody_foresaw_is_told_and_tried_again(
