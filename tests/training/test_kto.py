@@ -174,10 +174,15 @@ USUAL = ("--precision", "auto", "--batch-size", 2, "--gradient-accumulation", 1,
          "--max-steps", 3)  # fmt: skip
 
 
-@pytest.mark.parametrize("more", [(), USUAL], ids=["plain", "usual"])
+@pytest.mark.parametrize(
+    "more", [(), USUAL, ("--init-adapter",)], ids=["plain", "usual", "continued"]
+)
 def test_stopped_training_goes_on_bit_for_bit(
     dataset: Path, train: Train, monkeypatch: pytest.MonkeyPatch, more: tuple[object, ...]
 ) -> None:
+    if "--init-adapter" in more:
+        first = train(dataset, *KTO, "--max-steps", 2, output="first-round")
+        more = (*more, first.output / "adapter")
     flags = (*KTO, *more)
     straight = train(dataset, *flags, output="straight")
 

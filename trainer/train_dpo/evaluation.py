@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
+from .rounds import REFERENCE
+
 # Enough to tell, few enough to take little of the training's time.
 MOST_PAIRS, MOST_PROMPTS, NEW_TOKENS = 200, 8, 64
 MOST_RESPONSES = 2 * MOST_PAIRS
@@ -64,11 +66,11 @@ def how_far(initial: Weights, trained: Weights) -> Figures:
 @contextlib.contextmanager
 def as_it_started(model: Any) -> Iterator[None]:
     """Without the adapter, or with the one that it went on from."""
-    if "ref" not in model.peft_config:
+    if REFERENCE not in model.peft_config:
         with model.disable_adapter():
             yield
         return
-    model.base_model.set_adapter("ref", inference_mode=True)
+    model.base_model.set_adapter(REFERENCE, inference_mode=True)
     yield
     model.base_model.set_adapter("default")
 

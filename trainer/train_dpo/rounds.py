@@ -14,6 +14,9 @@ from .refusals import BAD_DATA, Refused
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
+# What TRL calls its copy of the adapter that is gone on from.
+REFERENCE = "ref"
+
 # What scales an adapter otherwise than by its alpha and rank, or trains more than layers.
 UNKNOWN_FORMS = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save")
 

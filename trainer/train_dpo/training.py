@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from .kto import REFERENCE_COLUMNS, RESPONSES_A_PAIR, kto_config, weigh_labels
 from .model import adaptable_layers, has_bfloat16, load_model
 from .recorder import is_saturated, make_recorder, steps_of
 from .refusals import BAD_DATA, STOPPED, Refused
-from .rounds import load_adapter, merge_into_base
+from .rounds import REFERENCE, load_adapter, merge_into_base
 from .stop import Stop
 
 CHECKPOINTS = "checkpoints"
@@ -212,6 +213,9 @@ def train_to_the_end(trainer: Any, args: argparse.Namespace, stop: Stop) -> None
         return
     if checkpoint is not None:
         print(f"going on from {checkpoint.name}")
+        # TRL's copy of the adapter that a round goes on from. Where it is, transformers reads the
+        # adapters of folders alone, and what the round has learnt is lost; it was loaded already.
+        shutil.rmtree(checkpoint / REFERENCE, ignore_errors=True)
     stop.training = True
     with refusing_bad_checkpoint(checkpoint):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
