@@ -59,14 +59,15 @@ def request_again(
 ) -> TrainingRequest:
     """Its next reproduction; one that has not come to its end is gone on with.
 
-    Raises: PairstreamError when the base model, or the previous round's adapter, is gone.
+    Raises: PairstreamError when the base model, or the previous round's adapter, is gone, or the
+    script that was kept is another one.
     """
     models = data.reproductions.absolute() / manifest.training_id
     number = 1
     while (models / str(number) / COMPARISON).exists():
         number += 1
     name = f"{manifest.training_id}-again-{number}"
-    context = kept_context(data.models / manifest.training_id / "context")
+    context = kept_context(data.models / manifest.training_id / "context", manifest.image_tag)
     plan = Plan(
         training_id=name,
         # A name of its own in the engine, so that no trainer takes it for one of its own.

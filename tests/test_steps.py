@@ -38,6 +38,7 @@ WITHOUT = {
     "trainer/docker_launcher.py start: start": PART,
     "trainer/forgotten.py mark_dataset: write_durably": "written again by each start of a trainer",
     "trainer/forgotten.py remember_forgotten: write_durably": "the command's, not the trainer's",
+    "trainer/image.py _make_own_folder: unlink": "a link that a training has left in the way",
     "trainer/image.py write: write_durably": "written again by each start of the training",
     "trainer/index.py __init__: unlink": SWEPT,
     "trainer/index.py _new_ids: rmtree": SWEPT,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 import docker
 import requests
@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError
 from trainer.followed_log import FollowedLog, lines_of
 from trainer.image import IMAGE_LABEL
 from trainer.launcher import ENGINE_ENDED, KILLED, Ended, EngineUnavailable, Plan, Progress
+from trainer.layout import open_no_link
 from trainer.mounts import container_user, mounts, script_arguments
 
 log = structlog.get_logger()
@@ -138,18 +139,18 @@ class DockerLauncher:
             forcerm=True,
             decode=True,
         )
-        with (plan.folder / "build.log").open("w") as file:
+        with open_no_link(plan.folder / "build.log", "wb") as file:
             for chunk in chunks:
                 self._take_build_chunk(chunk, file, progress)
 
-    def _take_build_chunk(self, chunk: dict[str, Any], file: Any, progress: Progress) -> None:
+    def _take_build_chunk(self, chunk: dict[str, Any], file: IO[bytes], progress: Progress) -> None:
         if "error" in chunk:
             raise EngineUnavailable(
                 f"the image cannot be built: {str(chunk['error']).strip()} (its base "
                 "python:3.10-slim and the package index must be within reach; see build.log)"
             )
         text = str(chunk.get("stream") or chunk.get("status") or "")
-        file.write(text if text.endswith("\n") else text + "\n")
+        file.write((text if text.endswith("\n") else text + "\n").encode())
         if text.startswith(("Step ", "Successfully tagged")):
             progress(text.strip())
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from schemas.errors import InvalidSettings, PairstreamError
 from schemas.settings import ENVIRONMENT_PREFIX, SECRET_FILE_SUFFIX, SECRETS
 from schemas.traces import SECRET_VARIABLES
+from trainer.layout import open_no_link
 from trainer.verdict import Check
 
 LOG = "gate.log"
@@ -57,7 +58,7 @@ def ask_command(words: list[str], folder: Path, *, seconds: float, stop: Stop) -
     """
     log = folder / LOG
     try:
-        with log.open("wb") as output:
+        with open_no_link(log, "wb") as output:
             process = subprocess.Popen(
                 [*words, str(folder)],
                 env=without_secrets(),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
-from trainer.layout import make_folder, write_durably
+from schemas.errors import PairstreamError
+from trainer.layout import make_folder, open_to_read, write_durably
 
 REPOSITORY = "pairstream-training"
 IMAGE_LABEL = "pairstream.training-image"
@@ -53,7 +54,7 @@ class BuildContext:
 
         Each is replaced at once: a process may be reading the one that is there.
         """
-        make_folder(folder)
+        _make_own_folder(folder)
         variables = {
             "PAIRSTREAM_TRAINING_IMAGE": self.tag,
             "PAIRSTREAM_TRAINING_IMAGE_HASH": self.hash,
@@ -62,8 +63,15 @@ class BuildContext:
         lines = "".join(f"{name}={value}\n" for name, value in variables.items())
         for name, content in {**self.files, ENV_FILE: lines.encode()}.items():
             path = folder / name
-            make_folder(path.parent)
+            _make_own_folder(path.parent)
             write_durably(path, content)
+
+
+def _make_own_folder(folder: Path) -> None:
+    """In place of it, a training may have left a link, or a file."""
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)
+    make_folder(folder)
 
 
 def training_context() -> BuildContext:
@@ -83,12 +91,28 @@ def training_context() -> BuildContext:
     )
 
 
-def kept_context(folder: Path) -> BuildContext | None:
-    """What `write` has laid out there; None where there is none."""
+def kept_context(folder: Path, tag: str) -> BuildContext | None:
+    """What `write` has laid out there, of this tag; None where there is none.
+
+    A training may write there: what it changed would be built, and run.
+
+    Raises: PairstreamError where it is another one.
+    """
     names = ("Dockerfile", REQUIREMENTS, *sorted(
         str(path.relative_to(folder)) for path in (folder / SCRIPT_FOLDER).glob("*.py")
     ))  # fmt: skip
     try:
-        return BuildContext({name: (folder / name).read_bytes() for name in names})
+        context = BuildContext({name: _content(folder / name) for name in names})
     except FileNotFoundError:
         return None
+    if context.tag != tag:
+        raise PairstreamError(
+            f"{folder} is not what {tag} was made of: the kept script was changed, and does not "
+            "run; remove the folder to train with the script of this installation"
+        )
+    return context
+
+
+def _content(path: Path) -> bytes:
+    with open_to_read(path) as file:
+        return file.read()

@@ -21,7 +21,7 @@ from trainer import supervise
 from trainer.gate_command import without_secrets
 from trainer.image import REQUIREMENTS, SCRIPT, BuildContext
 from trainer.launcher import ASKED_TO_END, KILLED, Ended, EngineUnavailable, Plan, Progress
-from trainer.layout import make_folder
+from trainer.layout import make_folder, open_no_link
 from trainer.rounds import round_flags
 from trainer.supervise import EXIT_CODE, LOCK
 from trainer.training_manifest import LOG
@@ -60,7 +60,7 @@ class ProcessLauncher:
         scratch = plan.folder / SCRATCH
         scratch.mkdir(exist_ok=True)
         (plan.folder / LOCK).write_text("")  # no number of one that is gone
-        with (plan.folder / LOG).open("ab") as output:
+        with open_no_link(plan.folder / LOG, "ab") as output:
             child = subprocess.Popen(
                 supervisor,
                 env=clean_environment(scratch),
@@ -131,7 +131,7 @@ def training_environment(venv: Path, context: BuildContext, log: Path, progress:
     marker = venv / f".complete-{hashlib.sha256(requirements).hexdigest()[:12]}"
     if not marker.exists():
         progress(f"installing the training's requirements into {venv}; takes some minutes")
-        with _locked(venv) as lock, log.open("wb") as output:
+        with _locked(venv) as lock, open_no_link(log, "wb") as output:
             for command in _install(venv, requirements):
                 progress(" ".join(["python", *command[1:]]))
                 # It inherits the lock: outliving us, it still is the one that writes there.

@@ -155,6 +155,14 @@ def test_it_takes_the_script_that_was_kept_and_not_that_of_today(
     assert failed.startswith("the training failed this time: the dataset or the base model is bad")
 
 
+@pytest.mark.parametrize("name", [SCRIPT, "train_dpo/more.py", "Dockerfile"])
+def test_a_kept_script_that_was_changed_is_not_run(shop: Shop, name: str) -> None:
+    """The training itself could write there."""
+    (shop.folder / "context" / name).write_text("raise SystemExit(10)\n")
+
+    assert "the kept script was changed, and does not run" in shop.fails()
+
+
 def test_one_that_was_left_before_its_end_is_gone_on_with(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,10 @@
 
 import json
 import socket
+import threading
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from tests.trainer.made_pairs import make_pairs
 from tests.trainer.stand_in import publish
 from trainer.datasets import read_manifest
 from trainer.docker_launcher import DockerLauncher, container_spec
+from trainer.gate_command import ask_command
 from trainer.image import SCRIPT, BuildContext
 from trainer.launcher import Ended, Plan
 from trainer.training_manifest import CHECK_FAILED, Started, how_it_ended
@@ -210,6 +214,10 @@ os.symlink("../../victim", "/output/way-out")
 os.replace("/output/way-out", "/output/training.log")
 os.symlink("../other/adapter", "/output/adapter")
 os.symlink("../../victim", "/output/result.json")
+os.symlink("../../victim", "/output/gate.log")
+os.symlink("../../victim", "/output/link")
+os.replace("/output/link", "/output/build.log")
+os.symlink("../other", "/output/context")
 print("done")
 """
     files = {**small_context().files, SCRIPT: script.encode()}
@@ -217,8 +225,16 @@ print("done")
 
     prepared_and_started(launcher, plan)
     ended = followed(launcher, plan)
+    mark = f"# {uuid.uuid4()}\n".encode()  # it is not built yet
+    again = replace(plan, context=BuildContext({**files, SCRIPT: script.encode() + mark}))
+    again.context.write(again.folder / "context")
+    launcher.prepare(again, lambda _: None)
+    ask_command(["echo", "good enough"], plan.folder, seconds=60, stop=threading.Event())
 
     assert ended == Ended(0)
+    assert (plan.folder / "gate.log").read_text() == f"good enough {plan.folder}\n"
+    assert "Step 1/" in (plan.folder / "build.log").read_text()
+    assert [path.name for path in other.parent.iterdir()] == ["adapter"]
     assert (plan.folder / "adapter" / "adapter_model.safetensors").is_file()
     assert victim.read_text() == "{}"
     assert log_of(plan) == "done\n"

@@ -69,6 +69,19 @@ def test_its_output_stays_in_the_folder(tmp_path: Path) -> None:
     assert (tmp_path / "gate.log").read_text() == "out\nerr\n"
 
 
+def test_a_link_that_a_training_left_for_its_output_leads_nowhere(tmp_path: Path) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "model"
+    victim.write_text("kept")
+    folder.mkdir()
+    (folder / "gate.log").symlink_to(victim)
+
+    ask("print('out')", folder)
+
+    assert victim.read_text() == "kept"
+    assert (folder / "gate.log").read_text() == "out\n"
+    assert not (folder / "gate.log").is_symlink()
+
+
 def test_it_gets_the_environment_without_our_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,14 @@
 
 import io
 import re
+import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from trainer.image import BuildContext, training_context
+from schemas.errors import PairstreamError
+from trainer.image import BuildContext, kept_context, training_context
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = {
@@ -57,6 +59,41 @@ def test_the_checkouts_own_recipe_is_what_is_trained_with() -> None:
         "requirements.txt": (recipe / "requirements.txt").read_bytes(),
         **{f"train_dpo/{module.name}": module.read_bytes() for module in script.glob("*.py")},
     }
+
+
+def test_what_stands_in_its_place_is_removed_and_no_link_is_followed(tmp_path: Path) -> None:
+    """A training may leave it in its folder, where the next start writes."""
+    context, elsewhere = BuildContext(FILES), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder = tmp_path / "context"
+    folder.symlink_to(elsewhere)
+    context.write(folder)
+    shutil.rmtree(folder / "train_dpo")
+    (folder / "train_dpo").symlink_to(elsewhere)
+    (folder / "Dockerfile").unlink()
+    (folder / "Dockerfile").symlink_to(elsewhere / "Dockerfile")
+    (folder / ".requirements.txt.tmp").symlink_to(elsewhere / "temporary")
+    context.write(folder)
+    shutil.rmtree(folder)
+    folder.write_text("")
+    context.write(folder)
+
+    assert list(elsewhere.iterdir()) == []
+    assert not folder.is_symlink()
+    assert {name: (folder / name).read_bytes() for name in FILES} == FILES
+
+
+def test_a_kept_context_is_what_was_written_or_none(tmp_path: Path) -> None:
+    context = BuildContext(FILES)
+    context.write(tmp_path)
+
+    assert kept_context(tmp_path, context.tag) == context
+    with pytest.raises(PairstreamError, match="the kept script was changed"):
+        kept_context(tmp_path, "pairstream-training:0123456789ab")
+    (tmp_path / "Dockerfile").rename(tmp_path / "elsewhere")
+    assert kept_context(tmp_path, context.tag) is None
+    (tmp_path / "Dockerfile").symlink_to(tmp_path / "elsewhere")
+    assert kept_context(tmp_path, context.tag) is None
 
 
 def test_the_written_folder_builds_by_hand(tmp_path: Path) -> None:
