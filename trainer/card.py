@@ -4,13 +4,16 @@
 
 import json
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from schemas.crash_points import crash_point
 from trainer.datasets import DatasetManifest, file_sha256
+from trainer.gate import FIGURES, measured_of
 from trainer.layout import write_durably
 from trainer.training_manifest import CARD, PLOTS, TrainingManifest
 
@@ -29,6 +32,8 @@ tokenizer = AutoTokenizer.from_pretrained("adapter")
 
 # By the kind of the dataset.
 TRAINED = {"pairs": "DPO on preference pairs", "kto": "KTO on good and bad responses"}
+
+UNREADABLE = "What was measured cannot be read, so it counts as if nothing was measured.\n"
 
 ACCURACY = ("accuracy",)
 MEASURED = (
@@ -53,7 +58,7 @@ def write_card(
 
 
 def model_card(manifest: TrainingManifest, dataset: DatasetManifest) -> str:
-    figures: Mapping[str, Any] = manifest.figures or {}
+    figures = manifest.figures or {}
     base = figures.get("base_model", manifest.base_model)
     parts = [
         _front_matter(base, "dpo" if dataset.kind == "pairs" else dataset.kind),
@@ -63,12 +68,12 @@ def model_card(manifest: TrainingManifest, dataset: DatasetManifest) -> str:
         "## Data\n",
         _table(["what", "value"], _data(manifest, dataset, figures)),
         "## Before and after\n",
-        _before_and_after(figures.get("gate")),
+        _before_and_after(figures.get(FIGURES)),
         f"![loss, margin, accuracy and log-probabilities by step]({PICTURE})\n"
         if PICTURE in manifest.files
         else "",
         "## Recipe\n",
-        _table(["setting", "value"], sorted(figures.get("arguments", {}).items())),
+        _table(["setting", "value"], _sorted(figures.get("arguments"))),
         "## Made with\n",
         _table(["what", "value"], _made_with(manifest, figures)),
         "## Use\n",
@@ -78,14 +83,21 @@ def model_card(manifest: TrainingManifest, dataset: DatasetManifest) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _serving(serving: Mapping[str, Any] | None) -> str:
-    """Nothing where its training did not tell."""
-    if not serving:
+class _Serving(Struct, frozen=True):
+    vllm_refuses: list[str]
+    vllm_max_lora_rank: int | None
+
+
+def _serving(told: object) -> str:
+    """Nothing where its training did not tell, or in another form."""
+    try:
+        serving = msgspec.convert(told, _Serving)
+    except msgspec.ValidationError:
         return ""
-    if serving["vllm_refuses"]:
-        return f"vLLM does not load it: {'; '.join(serving['vllm_refuses'])}. Merge it first.\n"
+    if serving.vllm_refuses:
+        return f"vLLM does not load it: {'; '.join(serving.vllm_refuses)}. Merge it first.\n"
     return (
-        f"With vLLM: `--enable-lora --max-lora-rank {serving['vllm_max_lora_rank']}` and "
+        f"With vLLM: `--enable-lora --max-lora-rank {serving.vllm_max_lora_rank}` and "
         "`--lora-modules NAME=adapter`.\n"
     )
 
@@ -98,7 +110,7 @@ def _front_matter(base: object, method: str) -> str:
 
 
 def _data(
-    manifest: TrainingManifest, dataset: DatasetManifest, figures: Mapping[str, Any]
+    manifest: TrainingManifest, dataset: DatasetManifest, figures: Mapping[str, object]
 ) -> list[tuple[str, object]]:
     offsets = (f"{place}: {each.from_} to {each.to}" for place, each in dataset.offsets.items())
     counts = ("pairs", "held_out", "identical", "dropped", "truncated")
@@ -111,38 +123,50 @@ def _data(
             "pairs by rule" if dataset.kind == "pairs" else "responses by kind",
             ", ".join(f"{rule}: {n}" for rule, n in sorted(dataset.rules.items())),
         ),
-        *sorted(figures.get("labels", {}).items()),
+        *_sorted(figures.get("labels")),
         ("topic", dataset.source.topic),
         ("offsets", ", ".join(offsets)),
         *((name, figures[name]) for name in counts if name in figures),
     ]
 
 
-def _before_and_after(gate: Mapping[str, Any] | None) -> str:
-    unpaired = bool(gate and gate.get("unpaired"))
-    if not gate or not gate.get("pairs"):
-        what = "No good or no bad responses" if unpaired else "No pairs"
+def _before_and_after(gate: object) -> str:
+    """By what the gate can read: the training may have left anything."""
+    if gate is None:
+        return "No pairs were held out: nothing was measured.\n"
+    try:
+        measured = measured_of(gate)
+    except msgspec.ValidationError:
+        return UNREADABLE
+    if not measured.pairs:
+        what = "No good or no bad responses" if measured.unpaired else "No pairs"
         return f"{what} were held out: nothing was measured.\n"
-    base, candidate = gate.get("base"), gate.get("candidate")
     lines = [
-        (name, _at(base, path), _at(candidate, path))
+        (name, _at(measured.base, path), _at(measured.candidate, path))
         for name, path in MEASURED
-        if not (unpaired and path == ACCURACY)
+        if not (measured.unpaired and path == ACCURACY)
     ]
-    what = "responses of either kind at least" if unpaired else "pairs"
-    return f"On {gate['pairs']} {what} that were held out.\n\n" + _table(
+    what = "responses of either kind at least" if measured.unpaired else "pairs"
+    return f"On {measured.pairs} {what} that were held out.\n\n" + _table(
         ["figure", "before", "after"], lines
     )
 
 
-def _at(figures: Any, path: tuple[str, ...]) -> str | None:
+def _at(figures: object, path: tuple[str, ...]) -> str | None:
     """None where it was not measured, or is no number."""
     for key in path:
-        figures = (figures or {}).get(key)
+        figures = getattr(figures, key, None)
     return None if figures is None else f"{figures:.4g}"
 
 
-def _made_with(manifest: TrainingManifest, figures: Mapping[str, Any]) -> list[tuple[str, object]]:
+def _sorted(told: object) -> list[tuple[str, object]]:
+    """Nothing where its training did not tell, or in another form."""
+    return sorted(told.items(), key=itemgetter(0)) if isinstance(told, dict) else []
+
+
+def _made_with(
+    manifest: TrainingManifest, figures: Mapping[str, object]
+) -> list[tuple[str, object]]:
     previous = manifest.previous
     return [
         ("gate", manifest.gate.word if manifest.gate else "none"),
@@ -155,7 +179,7 @@ def _made_with(manifest: TrainingManifest, figures: Mapping[str, Any]) -> list[t
         ("image tag", manifest.image_tag),
         ("device", figures.get("device")),
         ("precision", figures.get("precision")),
-        *sorted(figures.get("versions", {}).items()),
+        *_sorted(figures.get("versions")),
     ]
 
 

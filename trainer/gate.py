@@ -133,6 +133,11 @@ def _generation_rules(prompts: int) -> dict[CheckName, _Rule]:
     }
 
 
+def measured_of(figures: object) -> Measured:
+    """Raises: msgspec.ValidationError."""
+    return msgspec.convert(figures, Measured)
+
+
 def judge(result: Mapping[str, object], settings: TrainingSettings) -> Verdict:
     """By the figures of a training that succeeded; `result` is what its script left."""
     if settings.gate == "off":
@@ -140,7 +145,7 @@ def judge(result: Mapping[str, object], settings: TrainingSettings) -> Verdict:
     if FIGURES not in result:
         return Verdict(passed=True, note=NOT_MEASURED)
     try:
-        measured = msgspec.convert(result[FIGURES], Measured)
+        measured = measured_of(result[FIGURES])
     except msgspec.ValidationError as error:
         return _verdict(0, None, [Check(name="readable", passed=False, note=str(error))])
     return judge_figures(measured, min_pairs=settings.gate_min_pairs)

@@ -6,9 +6,11 @@ import msgspec
 import pytest
 import yaml
 
+from schemas.settings import TrainingSettings
 from schemas.source import Source
 from trainer.card import model_card
 from trainer.datasets import DatasetManifest, FileEntry, OffsetRange
+from trainer.gate import judge
 from trainer.launcher import Previous
 from trainer.training_manifest import TrainingManifest
 from trainer.verdict import Check, Verdict
@@ -24,10 +26,14 @@ MEASURED = {"accuracy": 0.5, "margin": -1.25, "chosen_logps": -2.5, "generations
     "prompts": 8, "mean_tokens": 12.0, "repetition": 0.1, "special_tokens": 0.0, "empty": 0.0,
 }}  # fmt: skip
 
+MOVED = {"share": 1.0, "largest_change": 0.1}
+
 FIGURES: dict[str, object] = {
     "base_model": 'org/Model "1B"', "pairs": 9, "held_out": 1, "device": "cpu",
     "arguments": {"beta": 0.3, "init_adapter": None}, "versions": {"trl": "1.14.2"},
-    "gate": {"pairs": 1, "base": MEASURED, "candidate": {**MEASURED, "accuracy": 1.0}},
+    "gate": {
+        "pairs": 1, "moved": MOVED, "base": MEASURED, "candidate": {**MEASURED, "accuracy": 1.0},
+    },
 }  # fmt: skip
 
 
@@ -106,7 +112,7 @@ def test_card_says_how_vllm_loads_the_adapter(refusals: list[str], words: str) -
 
 
 def test_card_shows_no_picture_and_no_figures_that_are_not_there() -> None:
-    bare = {**FIGURES, "gate": {"pairs": 0, "moved": {}}}
+    bare = {**FIGURES, "gate": {"pairs": 0, "moved": MOVED}}
     card = model_card(manifest(files={}, figures=bare), DATASET)
 
     assert "plots/" not in card
@@ -123,6 +129,38 @@ def test_card_of_a_model_with_figures_that_are_no_numbers_says_none(candidate: o
 
     assert "| preference accuracy | `0.5` | `none` |" in card
     assert "| share of empty responses | `0` | `none` |" in card
+
+
+GATE = {"pairs": 1, "moved": MOVED, "base": MEASURED, "candidate": MEASURED}
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        "good", ["good"], 7, {}, {**GATE, "pairs": "many"}, {**GATE, "moved": {}},
+        {**GATE, "base": {**MEASURED, "margin": "good"}},
+        {**GATE, "base": [MEASURED]},
+        {**GATE, "candidate": {**MEASURED, "generations": {"prompts": 1, "empty": "none"}}},
+        {**GATE, "candidate": {**MEASURED, "generations": [1]}},
+    ],
+)  # fmt: skip
+def test_figures_that_the_gate_cannot_read_are_none(gate: object) -> None:
+    figures = {**FIGURES, "gate": gate}
+    [check] = judge(figures, TrainingSettings()).checks
+    card = model_card(manifest(figures=figures), DATASET)
+
+    assert check.name == "readable"
+    assert "so it counts as if nothing was measured" in card
+    assert "| figure |" not in card
+
+
+@pytest.mark.parametrize("odd", ["text", ["a", 1], 7, None, {"vllm_refuses": 3}, {"rank": []}])
+def test_what_a_training_tells_in_another_form_is_left_out_or_shown_as_it_is(odd: object) -> None:
+    names = ("arguments", "versions", "labels", "serving", "base_model", "pairs", "device")
+    card = model_card(manifest(figures=dict.fromkeys(names, odd)), DATASET)
+
+    assert "vLLM" not in card
+    assert "## Use" in card
 
 
 def test_names_cannot_leave_their_cell() -> None:

@@ -36,6 +36,8 @@ from trainer.training_manifest import (
 
 pytestmark = pytest.mark.long
 
+TOO_DEEP = '{"a":' + 5000 * "[" + 5000 * "]" + "}"
+
 
 def test_a_training_that_succeeds_leaves_manifest_archive_and_latest(bench: Bench) -> None:
     manifest = bench.run()
@@ -115,6 +117,7 @@ def test_a_script_gets_no_secret_and_a_home_of_its_own(
         ),
         ("--result NaN", 14, "it left no adapter or no result.json"),
         ("--result {", 14, "it left no adapter or no result.json"),
+        (f"--result '{TOO_DEEP}'", 14, "it left no adapter or no result.json"),
     ],
 )
 def test_a_script_that_fails_fails_its_training_and_says_why(
