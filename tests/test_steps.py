@@ -62,6 +62,7 @@ WITHOUT = {
     "trainer/train_dpo/files.py save_adapter: unlink": SCRIPT,
     "trainer/train_dpo/rounds.py merge_into_base: rename": SCRIPT,
     "trainer/train_dpo/rounds.py merge_into_base: rmtree": SCRIPT,
+    "trainer/train_dpo/rounds.py merge_into_base: unlink": SCRIPT,
     "trainer/train_dpo/training.py train_to_the_end: rmtree": SCRIPT,
     "trainer/train_dpo/files.py write_result: replace": SCRIPT,
     "trainer/starting.py start: start": PART,

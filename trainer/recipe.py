@@ -43,6 +43,11 @@ def recipe_flags(settings: TrainingSettings) -> list[str]:
             f"training-loss-weights: {len(weights)} for {len(losses)} of training-loss-types: "
             "give one for each"
         )
+    if settings.training_max_steps == 0:
+        raise InvalidSettings(
+            "training-max-steps: 0 trains nothing: give a number above 0, or -1 for what the "
+            "epochs say"
+        )
     if settings.training_next_round == CONTINUE and settings.training_reference == "model":
         raise InvalidSettings(
             "training-reference: a training that goes on from an adapter is held to that adapter: "

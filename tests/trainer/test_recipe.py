@@ -54,9 +54,10 @@ def test_further_arguments_win_over_settings() -> None:
     [
         ({"training_loss_types": "sigmoid"}, "training-loss-weights: 2 for 1"),
         ({"training_next_round": "continue", "training_reference": "model"}, "training-reference"),
+        ({"training_max_steps": 0}, "training-max-steps: 0 trains nothing"),
         ({"training_args": "--beta '"}, "PAIRSTREAM_TRAINING_ARGS: No closing quotation"),
     ],
 )
-def test_what_does_not_go_together_is_refused(settings: dict[str, str], named: str) -> None:
+def test_what_does_not_go_together_is_refused(settings: dict[str, object], named: str) -> None:
     with pytest.raises(InvalidSettings, match=named):
         recipe_flags(TrainingSettings(**settings))  # type: ignore[arg-type]

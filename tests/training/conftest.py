@@ -183,15 +183,20 @@ def arguments(tmp_path: Path, tiny_model: Path) -> Callable[..., Namespace]:
 
 
 @pytest.fixture
-def make_trainer(arguments: Callable[..., Namespace]) -> Callable[..., Any]:
+def make_trainer(arguments: Callable[..., Namespace], tiny_model: Path) -> Callable[..., Any]:
     """TRL's trainer as the script makes it: `make_trainer(rows, "--flag", 1, loss_type=[...])`.
 
-    Keywords change TRL's configuration, to what the script would not set.
+    Other keywords than `base_model` change TRL's configuration, to what the script would not set.
     """
 
-    def make(rows: list[dict[str, object]], *more: object, **config: object) -> Any:
+    def make(
+        rows: list[dict[str, object]],
+        *more: object,
+        base_model: Path = tiny_model,
+        **config: object,
+    ) -> Any:
         prepare_process()
-        args = arguments(*more)
+        args = arguments(*more, base_model=base_model)
         tokenizer = load_tokenizer(args.base_model)
         share = data.prepare(
             [read_row(json.dumps(row).encode()) for row in rows],

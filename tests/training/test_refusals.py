@@ -32,7 +32,7 @@ def without(side: str) -> dict[str, object]:
         ("null", "TypeError"),
         (json.dumps(without("chosen")), "KeyError: 'chosen'"),
         (json.dumps(pair(0, prompt="Print 0.")), "prompt holds no messages"),
-        (json.dumps(pair(0, prompt=[])), "prompt holds no messages"),
+        (json.dumps(pair(0, chosen=[])), "chosen holds no messages"),
         (json.dumps(pair(0, rejected=None)), "rejected holds no messages"),
         (json.dumps(pair(0, chosen=["print(0)"])), "TypeError"),
         (json.dumps(pair(0, chosen=[{"role": "assistant"}])), "KeyError: 'content'"),
@@ -118,6 +118,8 @@ def test_extra_columns_are_left_out() -> None:
         ("--batch-size", "0"),
         ("--gradient-accumulation", "-1"),
         ("--learning-rate", "nan"),
+        ("--max-steps", "0"),  # TRL would train a whole epoch
+        ("--max-steps", "-2"),
         ("--epochs", "many"),
         ("--quantization", "int8"),
         # Neither is offered: smoothing does nothing in TRL's loss, and "robust" has no bound.

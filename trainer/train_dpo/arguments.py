@@ -70,7 +70,7 @@ def _add_loss(add: Callable[..., object]) -> None:
 def _add_steps(add: Callable[..., object]) -> None:
     add("--learning-rate", type=positive(float), default=5e-5)
     add("--epochs", type=positive(float), default=1.0)
-    add("--max-steps", type=int, default=-1, help="stop after so many steps (-1: epochs)")
+    add("--max-steps", type=steps, default=-1, help="stop after so many steps (-1: epochs)")
     add("--early-stop", type=int, default=5, help="saturated steps that end it (0: none do)")
     add(
         "--batch-size",
@@ -118,6 +118,14 @@ def positive(convert: Callable[[str], float]) -> Callable[[str], float]:
         return value
 
     return number_above_0
+
+
+def steps(text: str) -> int:
+    """TRL takes 0, and what is below -1, for a whole training."""
+    value = int(text)
+    if value != -1 and value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is neither -1 nor above 0")
+    return value
 
 
 def losses(text: str) -> str:

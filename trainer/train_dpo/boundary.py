@@ -21,14 +21,14 @@ def apart_from_the_prompt(row: dict[str, Any], tokenizer: Any) -> dict[str, Any]
     for side in SIDES:
         if side not in row or not row[side][0]["content"][:1].isspace():
             continue
-        prompt = prompt or _ids(tokenizer, row["prompt"], asks=True)
-        if _ids(tokenizer, row["prompt"] + row[side])[: len(prompt)] != prompt:
+        prompt = prompt or token_ids(tokenizer, row["prompt"], asks=True)
+        if token_ids(tokenizer, row["prompt"] + row[side])[: len(prompt)] != prompt:
             first, *others = row[side]
             kept[side] = [{**first, "content": first["content"].lstrip()}, *others]
     return kept
 
 
-def _ids(tokenizer: Any, messages: Messages, *, asks: bool = False) -> list[int]:
+def token_ids(tokenizer: Any, messages: Messages, *, asks: bool = False) -> list[int]:
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks)
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .arguments import parse_arguments
-from .data import prepare, read_dataset, refuse_great_loss
+from .data import EVAL, TRAIN, prepare, read_dataset, refuse_great_loss
 from .evaluation import adapter_weights, gate_figures
 from .files import finite, save_adapter, write_result
 from .kto import labels_told
@@ -23,6 +23,7 @@ from .model import (
     longest_sequence,
     pass_over_unused_kernel,
     pick_device,
+    refuse_unknown_tokens,
 )
 from .plots import draw
 from .recorder import is_saturated, steps_of
@@ -83,6 +84,11 @@ def run(args: argparse.Namespace) -> None:
     train = prepare(train_rows, tokenizer, max_length)
     held_out = prepare(held_out_rows, tokenizer, max_length)
     refuse_great_loss(train, max_length, args.max_lost_share)
+    for share, name in ((train, TRAIN), (held_out, EVAL)):
+        if share.odd:
+            print(f"warning: {share.odd} lines of {name} are left out; {share.first_odd}")
+    highest = max(train.highest_token, held_out.highest_token, tokenizer.pad_token_id)
+    refuse_unknown_tokens(args.base_model, tokenizer, highest)
     what = "pairs" if args.method == "dpo" else "responses"
     print(f"training on {device}: {len(train.rows)} {what}, {len(held_out.rows)} held out")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
+from .control import control_ids
 from .rounds import REFERENCE
 
 # Enough to tell, few enough to take little of the training's time.
@@ -142,8 +143,7 @@ def generations(trainer: Any, held_out: Any) -> Figures:
     prompts = list(dict.fromkeys(map(tuple, held_out["prompt_ids"])))[:MOST_PROMPTS]
     tokenizer = trainer.processing_class
     responses = generate(trainer, [list(prompt) for prompt in prompts])
-    special = {*tokenizer.all_special_ids}
-    special |= {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = control_ids(tokenizer)
     empty = [not tokenizer.decode(each, skip_special_tokens=True).strip() for each in responses]
     return {
         "prompts": len(responses),
@@ -179,7 +179,7 @@ def generate(trainer: Any, prompts: list[list[int]]) -> list[list[int]]:
             max_new_tokens=NEW_TOKENS,
             use_cache=True,
             pad_token_id=pad,
-            eos_token_id=sorted(ends),
+            eos_token_id=sorted(ends) or None,
         )
     return [until(ends, row[longest:]) for row in written.tolist()]
 

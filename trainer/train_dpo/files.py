@@ -46,8 +46,13 @@ def save_adapter(trainer: Any, folder: Path, base_name: str) -> None:
         trainer.processing_class.init_kwargs.pop(key, None)
     trainer.processing_class.save_pretrained(str(folder))
     (folder / "README.md").unlink()  # a form that nobody filled in
-    for path in folder.iterdir():
-        path.chmod(0o644)
+    make_readable(folder)
+
+
+def make_readable(folder: Path) -> None:
+    """For other users, who archive or serve what is in it."""
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def write_result(output: Path, result: dict[str, Any]) -> None:

@@ -6,14 +6,13 @@ Exit codes: 0 done, 2 wrong usage, 10 bad base model or adapter.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from .command import to_the_end
-from .refusals import BAD_DATA, Refused
+from .files import make_readable
 from .rounds import CONFIG, WEIGHTS, merge_into_base
 
 NOT_OF_A_MODEL = {WEIGHTS, CONFIG, "README.md"}
@@ -35,21 +34,8 @@ def merge(base: Path, adapter: Path, output: Path) -> None:
 
     Raises: Refused, also where the base's weights are rounded: most of the adapter would be lost.
     """
-    refuse_quantised(base)
     merge_into_base(base, adapter, output)
-    for path in adapter.iterdir():  # the tokenizer and its chat template
-        if path.name not in NOT_OF_A_MODEL:
-            shutil.copyfile(path, output / path.name)
-    for path in output.iterdir():  # who serves it may be another user
-        path.chmod(0o644)
-
-
-def refuse_quantised(base: Path) -> None:
-    try:
-        config = json.loads((base / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise Refused(BAD_DATA, f"{base} is no transformers model: {error}") from error
-    if config.get("quantization_config"):
-        raise Refused(
-            BAD_DATA, f"{base} is quantised: name the folder of the model that it was made from"
-        )
+    # The tokenizer and its chat templates.
+    ignore = shutil.ignore_patterns(*NOT_OF_A_MODEL)
+    shutil.copytree(adapter, output, ignore=ignore, dirs_exist_ok=True)
+    make_readable(output)

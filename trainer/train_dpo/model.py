@@ -68,23 +68,65 @@ def load_tokenizer(folder: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
+    refuse_unusable(tokenizer, folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None:
-        tokenizer.chat_template = FALLBACK_TEMPLATE
+        begin = "{{ bos_token }}" if begins_texts(tokenizer) else ""
+        tokenizer.chat_template = begin + FALLBACK_TEMPLATE
     return tokenizer
+
+
+def refuse_unusable(tokenizer: Any, folder: Path) -> None:
+    """Raises: Refused."""
+    template = tokenizer.chat_template
+    if isinstance(template, dict) and "default" not in template:
+        raise Refused(
+            BAD_DATA,
+            f"{folder} has chat templates named {', '.join(sorted(template))}, and none named "
+            "default: save the one to train with as chat_template.jinja",
+        )
+    lacking = "chat template" if template is None else "pad_token"
+    if tokenizer.eos_token is None and (template is None or tokenizer.pad_token is None):
+        raise Refused(
+            BAD_DATA,
+            f"the tokenizer of {folder} has no eos_token and no {lacking}: name the token that "
+            "ends a text as eos_token in tokenizer_config.json",
+        )
+
+
+def begins_texts(tokenizer: Any) -> bool:
+    """Whether it puts its own first token before a text: the model has never seen one without."""
+    first = tokenizer.bos_token_id
+    return first is not None and tokenizer("a")["input_ids"][:1] == [first]
 
 
 def longest_sequence(folder: Path, wanted: int) -> int:
     """What is wanted, or the model's context where that is shorter."""
+    context = getattr(text_config(folder), "max_position_embeddings", None)
+    return min(wanted, context or wanted)
+
+
+def refuse_unknown_tokens(folder: Path, tokenizer: Any, highest: int) -> None:
+    """Where the model has no embedding for the highest id that will be used. Raises: Refused."""
+    known = getattr(text_config(folder), "vocab_size", None)
+    if known is not None and highest >= known:
+        raise Refused(
+            BAD_DATA,
+            f"{folder} does not fit its tokenizer: the model knows {known} tokens, and "
+            f"{tokenizer.convert_ids_to_tokens(highest)!r} is number {highest}: take the tokenizer "
+            "that it was made with",
+        )
+
+
+def text_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     with refusing_bad_model(folder):
         config = AutoConfig.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return min(wanted, context or wanted)
+    return config.get_text_config()
 
 
 def has_bfloat16(device: str) -> bool:
@@ -134,19 +176,22 @@ def keep_weights_differentiable(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def adaptable_layers(model: Any) -> list[str]:
-    """Last name parts of the linear layers, without the output embedding: PEFT's `all-linear`."""
+def linear_layers(model: Any) -> list[str]:
+    """Their names, without the output embedding."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
     output = model.get_output_embeddings()
-    return sorted(
-        {
-            name.rpartition(".")[2]
-            for name, module in model.named_modules()
-            if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not output
-        }
-    )
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not output
+    ]
+
+
+def adaptable_layers(model: Any) -> list[str]:
+    """Last name parts of the linear layers: PEFT's `all-linear`."""
+    return sorted({name.rpartition(".")[2] for name in linear_layers(model)})
 
 
 def count_parameters(model: Any) -> dict[str, int]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .model import refusing_bad_model
+from .model import linear_layers, refusing_bad_model
 from .refusals import BAD_DATA, Refused
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+GENERATION = "generation_config.json"
+LORA = re.compile(r"\.lora_[AB]\.")
 
 # What TRL calls its copy of the adapter that is gone on from.
 REFERENCE = "ref"
@@ -62,20 +66,58 @@ def load_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel
 
     with refusing_bad_adapter(folder):
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+        model = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+        refuse_other_tensors(folder, layers_adapted(model))
+    return model
+
+
+def layers_adapted(model: Any) -> set[str]:
+    """Those that the configuration of its adapter says, whatever was loaded."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = model.get_base_model().named_modules()
+    return {
+        name
+        for name, module in layers
+        if isinstance(module, LoraLayer) and "default" in module.lora_A
+    }
+
+
+def refuse_other_tensors(adapter: Path, layers: Iterable[str]) -> None:
+    """PEFT begins with chance where a tensor is missing, and leaves out what is too much.
+
+    Raises: ValueError.
+    """
+    from safetensors import safe_open
+
+    wanted = {f"base_model.model.{layer}.lora_{side}.weight" for layer in layers for side in "AB"}
+    with safe_open(adapter / WEIGHTS, "pt") as file:
+        found = {name for name in file.keys() if LORA.search(name)}  # noqa: SIM118 - no dict
+    if found != wanted:
+        raise ValueError(
+            f"it adapts other layers ({len(wanted - found)} tensors are missing, "
+            f"{len(found - wanted)} are too many)"
+        )
+
+
+def refuse_what_cannot_be_joined(adapter: Path, model: Any) -> None:
+    """Before the training: `join` needs the layers that are trained now. Raises: Refused."""
+    with refusing_bad_adapter(adapter):
+        refuse_other_tensors(adapter, linear_layers(model))
 
 
 def merge_into_base(base: Path, adapter: Path, merged: Path) -> Path:
     """A model of its own in `merged`: merged in full precision, saved in the base's. Made once.
 
-    Merging into quantised weights would round most of the adapter away.
+    Merging into quantised weights would round most of the adapter away. Raises: Refused, there too.
     """
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     if merged.is_dir():
         return merged
+    refuse_quantised(base)
     with refusing_bad_model(base):
         model = AutoModelForCausalLM.from_pretrained(
             str(base),
@@ -86,13 +128,30 @@ def merge_into_base(base: Path, adapter: Path, merged: Path) -> Path:
         )
         saved = json.loads((base / "config.json").read_bytes())
     with refusing_bad_adapter(adapter):
-        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+        adapted = PeftModel.from_pretrained(model, str(adapter))
+        refuse_other_tensors(adapter, layers_adapted(adapted))
+        model = adapted.merge_and_unload()
     kind = saved.get("dtype") or saved.get("torch_dtype") or "float32"
     temporary = merged.with_name(f"{merged.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    model.generation_config = GenerationConfig()  # many a base's own is refused where it is saved
     model.to(getattr(torch, kind)).save_pretrained(str(temporary))
+    (temporary / GENERATION).unlink()
+    if (base / GENERATION).is_file():
+        shutil.copyfile(base / GENERATION, temporary / GENERATION)
     temporary.rename(merged)
     return merged
+
+
+def refuse_quantised(base: Path) -> None:
+    try:
+        config = json.loads((base / "config.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise Refused(BAD_DATA, f"{base} is no transformers model: {error}") from error
+    if config.get("quantization_config"):
+        raise Refused(
+            BAD_DATA, f"{base} is quantised: name the folder of the model that it was made from"
+        )
 
 
 def join(previous: Path, fresh: Path) -> None:

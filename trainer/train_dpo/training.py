@@ -16,7 +16,12 @@ from .kto import REFERENCE_COLUMNS, RESPONSES_A_PAIR, kto_config, weigh_labels
 from .model import adaptable_layers, has_bfloat16, load_model
 from .recorder import is_saturated, make_recorder, steps_of
 from .refusals import BAD_DATA, STOPPED, Refused
-from .rounds import REFERENCE, load_adapter, merge_into_base
+from .rounds import (
+    REFERENCE,
+    load_adapter,
+    merge_into_base,
+    refuse_what_cannot_be_joined,
+)
 from .stop import Stop
 
 CHECKPOINTS = "checkpoints"
@@ -91,6 +96,8 @@ def make_trainer(
         base = merge_into_base(base, args.merge_first, args.output / CHECKPOINTS / "merged")
     weights = "bfloat16" if device == "cuda" and config.bf16 else "float32"
     model = load_model(base, device, args.quantization, weights)
+    if args.merge_first:
+        refuse_what_cannot_be_joined(args.merge_first, model)
     second = args.reference == "model"
     reference = load_model(base, device, args.quantization, weights) if second else None
     fresh = LoraConfig(
