@@ -118,6 +118,10 @@ def _token_lines(tokens: TokenCounts) -> Iterator[str]:
         f"prompt the chosen side of {tokens.chosen_too_long}, the rejected side of "
         f"{tokens.rejected_too_long} of the others, so their ends are cut off",
     )
+    if tokens.without_prompt:
+        yield _labelled(
+            "  without", f"a prompt {counted(tokens.without_prompt, 'pair')}, which are dropped too"
+        )
 
 
 def _origin_lines(manifest: DatasetManifest) -> Iterator[str]:

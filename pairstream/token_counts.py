@@ -17,12 +17,14 @@ SIDES = ("chosen", "rejected")
 class TokenCounts(Struct, frozen=True, kw_only=True):
     """Of one dataset and tokenizer. What a chat template adds is not counted.
 
-    `prompts_too_long` reach `max_length` alone; `chosen_too_long` and `rejected_too_long` go beyond
-    it with their prompt, in pairs whose prompt fits.
+    `without_prompt` have none, and no lengths here: a training drops them. `prompts_too_long` reach
+    `max_length` alone; `chosen_too_long` and `rejected_too_long` go beyond it with their prompt, in
+    pairs whose prompt fits.
     """
 
     tokenizer: str
     max_length: int
+    without_prompt: int
     prompts_too_long: int
     chosen_too_long: int
     rejected_too_long: int
@@ -63,7 +65,11 @@ def count_tokens(
 ) -> TokenCounts:
     lengths = {side: Column("Q") for side in ("prompt", *SIDES)}
     too_long = dict.fromkeys(("prompt", *SIDES), 0)
+    without_prompt = 0
     for row in rows:
+        if not row["prompt"]:
+            without_prompt += 1
+            continue
         found = {side: sum(count(message["content"]) for message in row[side]) for side in lengths}
         for side, length in found.items():
             lengths[side].append(length)
@@ -75,6 +81,7 @@ def count_tokens(
     return TokenCounts(
         tokenizer=tokenizer,
         max_length=max_length,
+        without_prompt=without_prompt,
         prompts_too_long=too_long["prompt"],
         chosen_too_long=too_long["chosen"],
         rejected_too_long=too_long["rejected"],

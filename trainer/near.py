@@ -27,6 +27,8 @@ HASHES = 64
 # share one of so many bands with a chance of 0.985, above 0.9 of 0.9999.
 BANDS = 8
 
+SIDE = 4 * HASHES  # bytes of the sketch of one text
+
 RUNS_AT_ONCE = 4096
 
 _WORDS = re.compile(r"\w+|[^\w\s]")
@@ -63,21 +65,36 @@ class Sketches:
     """Those of pairs that are no near duplicates of one another."""
 
     def __init__(self) -> None:
-        self._kept: list[NDArray[np.uint32]] = []
-        self._bands: dict[tuple[int, bytes], list[int]] = {}
+        # The same answers often stand under many prompts: they are compared once.
+        self._answers: dict[bytes, bytearray] = {}  # both sides, and the prompts kept with them
+        self._bands: dict[tuple[int, bytes], list[bytes]] = {}
 
     def is_new(self, sketch: bytes) -> bool:
         """Whether no kept one is near it; then it is kept."""
-        sides = np.frombuffer(sketch, dtype="<u4").reshape(len(SIDES), HASHES)
-        keys = [(band, sides[1:, 2 * band : 2 * band + 2].tobytes()) for band in range(BANDS)]
-        rivals = {number for key in keys for number in self._bands.get(key, ())}
-        if any(_are_near(self._kept[number], sides) for number in rivals):
-            return False
-        for key in keys:
-            self._bands.setdefault(key, []).append(len(self._kept))
-        self._kept.append(sides)
+        prompt, answers = sketch[:SIDE], sketch[SIDE:]
+        sides = _values(answers)
+        keys = [(band, sides[:, 2 * band : 2 * band + 2].tobytes()) for band in range(BANDS)]
+        rivals = {rival for key in keys for rival in self._bands.get(key, ())}
+        for rival in rivals:
+            if (
+                _near(_values(rival), sides).all()
+                and _near(_values(self._answers[rival]), _values(prompt)).any()
+            ):
+                return False
+        if answers not in self._answers:
+            self._answers[answers] = bytearray()
+            for key in keys:
+                self._bands.setdefault(key, []).append(answers)
+        self._answers[answers] += prompt
         return True
 
 
-def _are_near(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> bool:
-    return bool(((a == b).mean(axis=1) >= THRESHOLD).all())
+def _values(sketches: bytes | bytearray) -> NDArray[np.uint32]:
+    """A row for each text."""
+    return np.frombuffer(sketches, dtype="<u4").reshape(-1, HASHES)
+
+
+def _near(some: NDArray[np.uint32], others: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Of each two rows, or of each row and the only other one."""
+    near: NDArray[np.bool_] = (some == others).mean(axis=1) >= THRESHOLD
+    return near

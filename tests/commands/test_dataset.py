@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from pairstream.__main__ import cli
+from pairstream.token_counts import count_tokens
 from schemas.errors import PairstreamError
 from schemas.rows import Pair
 from tests.commands.deployment import write_ended_training
@@ -155,6 +156,19 @@ def test_a_name_that_is_none_is_told_with_those_that_are(run: Callable[..., str]
 def test_a_folder_without_a_tokenizer_is_named(run: Callable[..., str], tmp_path: Path) -> None:
     with pytest.raises(PairstreamError, match=r"tokenizer\.json is not there"):
         run("show", FIRST, "--tokens", tmp_path)
+
+
+def test_pairs_without_a_prompt_are_counted_as_dropped() -> None:
+    texts = {"prompt": ["ask"], "chosen": ["good"], "rejected": ["a long one"]}
+    row = {side: [{"role": "user", "content": text} for text in texts[side]] for side in texts}
+    rows = [row, {**row, "prompt": []}, row]
+
+    told = count_tokens(rows, len, tokenizer="letters", max_length=5)
+
+    assert (told.without_prompt, told.prompts_too_long) == (1, 0)
+    assert (told.chosen_too_long, told.rejected_too_long) == (2, 2)
+    assert told.prompt is not None
+    assert told.prompt.min == 3
 
 
 # --- Diff ----------------------------------------------------------------------------------------

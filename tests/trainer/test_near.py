@@ -2,8 +2,10 @@
 
 import hashlib
 import random
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
 from trainer import near
@@ -55,6 +57,47 @@ def is_near(other: dict[str, Any]) -> bool:
 )
 def test_pairs_are_near_when_all_three_sides_are(other: dict[str, Any], expected: bool) -> None:
     assert is_near(other) is expected
+
+
+def test_answers_that_repeat_under_many_prompts_are_compared_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compare, counts = near._near, Counter[str]()
+
+    def count(*rows: Any) -> Any:
+        counts["compared"] += 1
+        return compare(*rows)
+
+    monkeypatch.setattr(near, "_near", count)
+    sketches, pairs = Sketches(), 100
+    news = [sketches.is_new(sketch_of(row(text(seed), "yes", "no"))) for seed in range(pairs)]
+
+    assert all(news)
+    assert counts["compared"] == 2 * (pairs - 1)  # the answers, and the prompts so far
+    assert not sketches.is_new(sketch_of(row(text(7, changed=2), "yes", "no")))
+
+
+def test_what_is_near_is_near_one_that_was_kept_and_shares_a_band() -> None:
+    """Held against comparing each with each."""
+    chance = random.Random(5)
+    drawn = [
+        [text(chance.choice(seeds), changed=chance.choice([0, 0, 2, 10])) for _ in range(300)]
+        for seeds in ((1, 2), (3, 4), (5, 6))
+    ]
+    sketches, kept = Sketches(), []
+    for texts in zip(*drawn, strict=True):
+        sketch = sketch_of(row(*texts))
+        values = np.frombuffer(sketch, dtype="<u4").reshape(3, HASHES)
+        bands = values[1:].reshape(2, -1, 2)[:, : near.BANDS]
+        is_near = any(
+            ((values == other).mean(axis=1) >= near.THRESHOLD).all()
+            and (bands == other[1:].reshape(2, -1, 2)[:, : near.BANDS]).all(axis=(0, 2)).any()
+            for other in kept
+        )
+        assert sketches.is_new(sketch) is not is_near
+        if not is_near:
+            kept.append(values)
+    assert 10 < len(kept) < 290
 
 
 def test_texts_that_are_short_or_empty_are_near_only_the_same() -> None:

@@ -117,7 +117,9 @@ def test_a_script_gets_no_secret_and_a_home_of_its_own(
         ),
         ("--result NaN", 14, "it left no adapter or no result.json"),
         ("--result {", 14, "it left no adapter or no result.json"),
-        (f"--result '{TOO_DEEP}'", 14, "it left no adapter or no result.json"),
+        pytest.param(
+            f"--result '{TOO_DEEP}'", 14, "it left no adapter or no result.json", id="too deep"
+        ),
     ],
 )
 def test_a_script_that_fails_fails_its_training_and_says_why(
