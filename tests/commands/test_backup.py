@@ -9,11 +9,15 @@ from schemas.topics import PAIRS
 from tests.commands.deployment import first_time_run, mixed_run
 from tests.conftest import Pairstream
 from tests.verify.healthy import Damageable, findings, live_through
+from trainer.datasets import read_manifest
 from trainer.latest import read_latest
 from trainer.layout import DataDir
 
 # docs/upgrade-and-backup.md
-ORDER = ("datasets", "segments", "source.json", "models")
+ORDER = ("datasets", "segments", "source.json", "models", "rewritten", "forgotten.jsonl")
+
+# Taken in, and in no dataset yet; in the one and in the other.
+WAITING, IN_DATASET = "m-4", "m-2"
 
 
 @pytest.fixture
@@ -33,6 +37,7 @@ def test_a_restored_copy_goes_on_and_verify_holds(
     deployment: Damageable, tmp_path: Path, pairstream: Pairstream
 ) -> None:
     _, second = live_through(deployment)
+    deployment.run("forget", WAITING, IN_DATASET, "--yes", "--rewrite")
     root, backup = deployment.data.root, tmp_path / "backup"
     copy(ORDER[0], of=root, to=backup)
     # The trainer works on: a dataset comes that the copy does not hold, of segments that it does.
@@ -61,7 +66,10 @@ def test_a_restored_copy_goes_on_and_verify_holds(
         for name in again.dataset_names()
         for line in (again.datasets / name / "train.jsonl").read_bytes().splitlines()
     ]
-    assert len(lines) == len(set(lines)) == pairs
+    assert len(lines) == len(set(lines)) == pairs - 1
+    assert not [line for line in lines if f'"run_id":"{WAITING}"'.encode() in line]
+    [rewritten] = (root / "rewritten").iterdir()
+    assert read_manifest(rewritten).parent == "ds-000002"
     assert read_latest(again.models) == "dpo-ds-000001"
 
 

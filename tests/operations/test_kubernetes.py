@@ -1,5 +1,6 @@
 """The manifests are what Kubernetes' own schemas allow, and fit the service that they run."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,13 @@ def test_commands_are_commands_of_our_image() -> None:
 
     assert first >= {"worker", "trainer", "topics"}
     assert first <= set(COMMANDS)
+
+
+def test_the_image_has_what_trains_in_jobs() -> None:
+    dockerfile = (FOLDER.parents[1] / "docker" / "app" / "Dockerfile").read_text()
+    [extras] = re.findall(r"\.whl\)\[([a-z,]+)\]", dockerfile)
+
+    assert "kubernetes" in extras.split(",")
 
 
 def test_a_worker_is_known_by_its_pod_and_may_stop_in_peace() -> None:

@@ -124,6 +124,12 @@ NOT_RUN: dict[str, dict[str, str]] = {
         'make demo ARGS="--launcher process"': "tests/commands/test_demo.py runs what it runs",
     },
     "docs/ui.md": {"pip install '.[ui]'": _INSTALLS},
+    "docs/upgrade-and-backup.md": {
+        "kubectl -n pairstream set image deployment/pairstream-trainer "
+        "trainer=registry.example/pairstream:0.2.0": _CLUSTER,
+        "kubectl -n pairstream rollout status deployment/pairstream-trainer": _CLUSTER,
+        "kubectl apply -k deploy/kubernetes": _CLUSTER,
+    },
 }  # fmt: skip
 
 # What installs, or reaches beyond the reader's folder: such a command is named above or refused.
