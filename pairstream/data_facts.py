@@ -13,6 +13,7 @@ from schemas.errors import PairstreamError
 from schemas.rows import Pair
 from schemas.source import Source
 from trainer.datasets import DatasetManifest, read_manifest, uncut
+from trainer.forgotten import forgotten_runs
 from trainer.latest import read_latest
 from trainer.layout import DataDir
 from trainer.left_out import waiting_ids
@@ -37,7 +38,8 @@ class DatasetFacts(Struct, frozen=True):
 class DataFacts(Struct, frozen=True, kw_only=True):
     """One data directory.
 
-    `new_pairs` are in segments that no cut has looked at yet, `new_rules` says of which rules;
+    `new_pairs` are in segments that no cut has looked at yet, but for forgotten ones, `new_rules`
+    says of which rules;
     `waiting` are left out of the newest dataset and candidates of the next one, by reason;
     `positions` is the trainer's true position by partition, in the topic that `source` names.
     """
@@ -61,13 +63,14 @@ def read_data_facts(data: DataDir) -> DataFacts:
     manifests = [read_manifest(data.datasets / name) for name in data.dataset_names()]
     segments = list_segments(data.segments)
     waiting = uncut(segments, manifests[-1] if manifests else None)
+    rules = _rules(data, waiting)
     return DataFacts(
         path=str(data.root),
         exists=data.root.is_dir(),
         source=read_source(data).source if data.source.exists() else None,
         positions=next_offsets(segments),
-        new_pairs=sum(segment.rows for segment in waiting),
-        new_rules=_rules(data, waiting),
+        new_pairs=sum(rules.values()),
+        new_rules=rules,
         waiting=_waiting(manifests[-1]) if manifests else {},
         datasets=[_dataset_facts(manifest) for manifest in manifests],
         latest=read_latest(data.models),
@@ -92,8 +95,9 @@ def _dataset_facts(manifest: DatasetManifest) -> DatasetFacts:
 
 def _rules(data: DataDir, segments: list[Segment]) -> dict[str, int]:
     rules: Counter[str] = Counter()
+    forgotten = forgotten_runs(data)
     for segment in segments:
-        rules.update(row["rule"] for row in _rows(data, segment))
+        rules.update(row["rule"] for row in _rows(data, segment) if row["run_id"] not in forgotten)
     return dict(sorted(rules.items()))
 
 
@@ -122,11 +126,12 @@ def held_back(data: DataDir, settings: CutSettings) -> dict[Reason, int]:
     again = waiting_ids(data.datasets / names[-1], newest) if newest else frozenset()
     segments = list_segments(data.segments)
     new = set(uncut(segments, newest))
+    forgotten = forgotten_runs(data)
     candidates = [
         candidate_of(row, settings.duplicates)
         for segment in (segments if again else new)
         for row in _rows(data, segment)
-        if segment in new or row["pair_id"] in again
+        if (segment in new or row["pair_id"] in again) and row["run_id"] not in forgotten
     ]
     candidates.sort(key=lambda candidate: candidate.pair_id)
     reasons = select(candidates, settings)

@@ -29,7 +29,7 @@ from schemas.topics import (
 )
 from streams.state import MARKER, split_key
 from trainer.datasets import dataset_lines
-from trainer.forgotten import RunOf, pairs_of, run_of
+from trainer.forgotten import REWRITTEN, RunOf, pairs_of, run_of
 from trainer.layout import DataDir
 from trainer.segments import list_segments
 
@@ -229,7 +229,7 @@ def _told(value: bytes | None) -> RunOf | None:
 def path_of_rewritten(data: DataDir, dataset: str) -> Path:
     """The first that is not there yet."""
     number = 1
-    while (path := data.root / "rewritten" / f"{dataset}-r{number}").exists():
+    while (path := data.root / REWRITTEN / f"{dataset}-r{number}").exists():
         number += 1
     return path
 

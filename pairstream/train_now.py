@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pairstream.forgotten_text import marked_warning
 from pairstream.promotion import reach_topic
 from pairstream.training_progress import ProgressShow
 from schemas.errors import PairstreamError
@@ -38,6 +39,8 @@ def train_now(settings: TrainingSettings, dataset: Path, method: Method | None =
     if method not in (None, wanted):
         raise click.UsageError(f"{dataset} is trained on with --method {wanted}, not {method}")
     data = DataDir(settings.data_dir.absolute())
+    if (warning := marked_warning(data, dataset)) is not None:
+        click.echo(warning, err=True)
     request = _next_request(training_id(manifest.name, wanted), directory_id(data), dataset, data)
     launcher = make_launcher(settings, data.training_venv)
     with ProgressShow(sys.stdout) as progress:

@@ -13,10 +13,13 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import PairstreamError
-from trainer.datasets import dataset_lines
-from trainer.layout import DataDir, folder_lock, make_folder, write_durably
+from trainer.datasets import dataset_lines, read_manifest
+from trainer.layout import MANIFEST, DataDir, folder_lock, make_folder, write_durably
+from trainer.segments import Segment, verify_segment
 
 MARK = "forgotten.json"
+
+REWRITTEN = "rewritten"
 
 NOBODY: Mapping[str, datetime] = {}
 
@@ -97,6 +100,35 @@ def remember_forgotten(data: DataDir, runs: Iterable[str], now: datetime) -> Non
         write_durably(data.forgotten, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
 
+class ForgottenPairs:
+    """Counts the pairs of closed segments whose runs were forgotten after they were taken in; it
+    reads a segment once for a list.
+    """
+
+    def __init__(self, data: DataDir) -> None:
+        self._folder = data.segments
+        self._runs = NOBODY
+        self._found: dict[Path, int] = {}
+
+    def count(self, segments: Iterable[Segment], runs: Mapping[str, datetime]) -> int:
+        """Raises: PairstreamError when a segment is damaged."""
+        if runs is not self._runs:
+            self._runs, self._found = runs, {}
+        if not runs:
+            return 0
+        known = self._found
+        self._found = {
+            segment.path: known[segment.path] if segment.path in known else self._read(segment)
+            for segment in segments
+        }
+        return sum(self._found.values())
+
+    def _read(self, segment: Segment) -> int:
+        verify_segment(self._folder, segment)
+        with (self._folder / segment.path).open("rb") as lines:
+            return sum(run_of(line).run_id in self._runs for line in lines)
+
+
 def pairs_of(dataset: Path, runs: Mapping[str, datetime]) -> Counter[str]:
     """How many pairs of each of the runs stand in a dataset."""
     found = (run_of(line).run_id for line in dataset_lines(dataset))
@@ -121,6 +153,22 @@ def read_mark(dataset: Path) -> Mark | None:
         return None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PairstreamError(f"{dataset / MARK} is damaged ({error}): remove it") from error
+
+
+def rewritten_folders(data: DataDir) -> list[Path]:
+    """Datasets that were written once more without forgotten runs, oldest first."""
+    folders = [path.parent for path in (data.root / REWRITTEN).glob(f"*/{MANIFEST}")]
+    return sorted(folders, key=lambda folder: read_manifest(folder).created_at)
+
+
+def without_forgotten(data: DataDir, dataset: str) -> Path | None:
+    """The newest folder with this dataset, or what is left of it, that holds none of these runs."""
+    found = (
+        folder
+        for folder in reversed(rewritten_folders(data))
+        if read_manifest(folder).parent == dataset and read_mark(folder) is None
+    )
+    return next(found, None)
 
 
 def read_marks(data: DataDir) -> dict[str, Mark]:

@@ -17,7 +17,7 @@ from schemas.settings import TrainerSettings
 from schemas.source import Source
 from trainer.cut import choose, cut_dataset, read_lines, remove_unpublished
 from trainer.datasets import DatasetManifest, read_manifest, uncut
-from trainer.forgotten import ForgottenRuns, mark_dataset
+from trainer.forgotten import ForgottenPairs, ForgottenRuns, mark_dataset
 from trainer.index import PairIndex
 from trainer.layout import DataDir, make_folder
 from trainer.left_out import waiting_ids
@@ -66,6 +66,7 @@ class Intake:
             self._waiting = waiting_ids(data.datasets / names[-1], self._parent)
         _check_complete(data, segments, starts, self._parent)
         self._forgotten = ForgottenRuns(data)
+        self._gone = ForgottenPairs(data)
         if self._parent is not None and self._forgotten.current():
             # A run may have been forgotten while it was published, by a trainer that died then.
             mark_dataset(data.datasets / names[-1], self._forgotten.current())
@@ -82,8 +83,9 @@ class Intake:
 
     @property
     def new_pairs(self) -> int:
-        """Pairs that no cut has looked at yet."""
-        return sum(segment.rows for segment in self._uncut) + len(self._open_ids)
+        """Pairs that no cut has looked at yet, but for those that were forgotten meanwhile."""
+        gone = self._gone.count(self._uncut, self._forgotten.current())
+        return sum(segment.rows for segment in self._uncut) + len(self._open_ids) - gone
 
     @property
     def durable_positions(self) -> dict[int, int]:

@@ -12,6 +12,7 @@ from schemas.rows import TrainingStepName
 from schemas.settings import TrainerSettings
 from trainer.cancelling import TrainingInterrupted
 from trainer.datasets import read_manifest
+from trainer.forgotten import read_mark, without_forgotten
 from trainer.launcher import EngineUnavailable, make_launcher
 from trainer.layout import DataDir, make_folder, sync_folder
 from trainer.outbox import Outbox
@@ -161,8 +162,20 @@ class Trainings:
                 note_wait(request.folder, str(error))
                 raise
 
+    def _warn_of_forgotten(self, request: TrainingRequest) -> None:
+        mark = read_mark(request.dataset)
+        if mark is not None:
+            instead = without_forgotten(self._data, request.dataset.name)
+            log.warning(
+                "dataset_holds_forgotten_runs",
+                training_id=request.training_id,
+                runs=len(mark.runs),
+                without_them=str(instead) if instead else None,
+            )
+
     def _train(self, request: TrainingRequest) -> None:
         dataset = read_manifest(request.dataset)
+        self._warn_of_forgotten(request)
 
         def on_step(step: TrainingStepName, detail: str | None) -> None:
             log.info(f"training_{step}", training_id=request.training_id, detail=detail)

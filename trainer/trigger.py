@@ -24,7 +24,7 @@ class Trigger:
 
     def missing(self, new_pairs: int) -> int:
         """Pairs until the next dataset."""
-        return max(0, self.pairs - (new_pairs - self._seen))
+        return max(0, self.pairs - max(0, new_pairs - self._seen))
 
     def waits(self, new_pairs: int, moment: Moment) -> list[Wait]:
         """Why it does not fire; what was tried in vain is as old as that try."""

@@ -188,12 +188,15 @@ def export(
     """
     from pairstream.dataset_export import export_dataset
     from pairstream.dataset_facts import find_dataset
+    from pairstream.forgotten_text import marked_warning
     from pairstream.new_folder import refuse_trainers_folders
     from pairstream.terminal import show_progress
 
     data = _data(config_file, data_dir)
     refuse_trainers_folders(out, data)
     folder = find_dataset(data, name)
+    if (warning := marked_warning(data, folder)) is not None:
+        click.echo(warning, err=True)
     written = export_dataset(folder, cast("Format", format_), out, show_progress)
     for path, rows in written.items():
         click.echo(f"{out / path}: {rows} rows")

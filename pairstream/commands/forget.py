@@ -84,10 +84,17 @@ def _forget(data: Any, traces: Any, *, rewrite: bool) -> list[str]:
     """The list first: what is published after it was written leaves them out by itself."""
     from pairstream.forget_facts import path_of_rewritten
     from pairstream.rewriting import rewrite_dataset
-    from trainer.forgotten import forgotten_runs, mark_dataset, remember_forgotten
+    from trainer.forgotten import (
+        forgotten_runs,
+        mark_dataset,
+        remember_forgotten,
+        rewritten_folders,
+    )
 
     remember_forgotten(data, traces.runs, datetime.now(UTC))
     forgotten = forgotten_runs(data)
+    for folder in rewritten_folders(data):
+        mark_dataset(folder, forgotten)
     rewritten = []
     for name in data.dataset_names():
         mark = mark_dataset(data.datasets / name, forgotten)

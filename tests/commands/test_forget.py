@@ -203,6 +203,32 @@ def test_a_dataset_is_written_anew_without_it_and_the_old_one_stays(deployment: 
     assert again["rewritten"] == [str(folder.with_name("ds-000001-r2"))]
 
 
+def test_who_uses_a_dataset_that_holds_it_is_told(deployment: Damageable, tmp_path: Path) -> None:
+    old = deployment.data.datasets / "ds-000001"
+
+    def told(*words: object) -> str:
+        done = CliRunner().invoke(cli, [str(word) for word in words], env=deployment.env)
+        return done.stderr
+
+    def of_export(name: object, out: str) -> str:
+        return told("dataset", "export", name, "--format", "trl", "--out", tmp_path / out)
+
+    def of_training(dataset: Path) -> str:
+        return told("train", dataset, "--launcher", "process", "--base-model", "./nothing")
+
+    assert of_export(old.name, "before") == ""
+    deployment.run("forget", TRAINED, "--yes")
+    for said in (of_export(old.name, "after"), of_training(old)):
+        assert f"{old} holds 1 forgotten run: `pairstream forget RUN_ID --yes --rewrite`" in said
+    [folder] = deployment.run_json("forget", TRAINED, "--yes", "--rewrite")["rewritten"]
+    for said in (of_export(old.name, "again"), of_training(old)):
+        assert f"{old} holds 1 forgotten run: {folder} is without them" in said
+    for said in (of_export(folder, "rewritten"), of_training(Path(folder))):
+        assert "forgotten" not in said
+    deployment.run("forget", "f-1", "--yes")
+    assert f"{folder} holds 1 forgotten run" in of_export(folder, "rewritten-again")
+
+
 def test_all_runs_of_an_agent_are_found(deployment: Damageable) -> None:
     deployment.say(started("a-1", agent_id="cleaner-7"), started("a-2", agent_id="cleaner-8"))
 

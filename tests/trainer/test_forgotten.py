@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from pairstream.data_facts import read_data_facts
+from pairstream.rewriting import rewrite_dataset
 from schemas.errors import PairstreamError
 from tests.trainer.fed_intake import PAIRS, VALUES, Refused, open_intake, records
 from tests.trainer.invariants import all_lines, assert_sound, datasets, left_out, snapshot
 from trainer.datasets import verify_dataset
 from trainer.forgotten import (
+    REWRITTEN,
     ForgottenRuns,
     forgotten_runs,
     mark_dataset,
     read_mark,
     read_marks,
     remember_forgotten,
+    without_forgotten,
 )
 from trainer.intake import Intake
 from trainer.layout import DataDir
@@ -25,7 +29,7 @@ from trainer.layout import DataDir
 NOW = datetime(2026, 11, 24, 21, 30, tzinfo=UTC)
 LATER = datetime(2026, 11, 25, tzinfo=UTC)
 
-GONE = "r-1"
+GONE, OTHER = "r-1", "r-2"
 HALF = len(VALUES) // 2
 
 
@@ -106,6 +110,40 @@ def test_what_waits_for_a_dataset_is_left_out_for_good(
     assert runs_in(all_lines(tmp_path)) == {pair.run_id for pair in PAIRS} - {GONE}
     assert read_mark(folder) is None
     assert_sound(tmp_path, ends=intake.positions)
+
+
+def test_what_was_forgotten_meanwhile_is_no_new_pair(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    intake = taken(tmp_path, VALUES[:HALF])
+    gone = {run: sum(pair.run_id == run for pair in PAIRS[:HALF]) for run in (GONE, OTHER)}
+    assert all(gone.values())
+
+    remember_forgotten(data, [GONE], NOW)
+    assert intake.new_pairs == HALF - gone[GONE]
+    remember_forgotten(data, [OTHER], LATER)
+    assert intake.new_pairs == HALF - gone[GONE] - gone[OTHER]
+    assert read_data_facts(data).new_pairs == intake.new_pairs
+    assert sum(read_data_facts(data).new_rules.values()) == intake.new_pairs
+    intake.close()
+    assert open_intake(tmp_path).new_pairs == HALF - gone[GONE] - gone[OTHER]
+
+
+def test_what_holds_them_already_is_named_with_what_does_not(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    taken(tmp_path, VALUES).cut()
+    remember_forgotten(data, [GONE], NOW)
+    [folder] = datasets(tmp_path)
+    mark_dataset(folder, forgotten_runs(data))
+    assert without_forgotten(data, folder.name) is None
+    first, second = (data.root / REWRITTEN / f"{folder.name}-r{n}" for n in (1, 2))
+
+    rewrite_dataset(data, folder.name, first, forgotten_runs(data))
+    assert without_forgotten(data, folder.name) == first
+    remember_forgotten(data, [OTHER], LATER)
+    mark_dataset(first, forgotten_runs(data))
+    assert without_forgotten(data, folder.name) is None
+    rewrite_dataset(data, folder.name, second, forgotten_runs(data))
+    assert without_forgotten(data, folder.name) == second
 
 
 def test_a_published_dataset_stays_as_it_is_and_is_marked(tmp_path: Path) -> None:

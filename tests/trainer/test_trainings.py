@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.trainer.stand_in import make_base_model, publish
 from tests.waiting import wait_for
 from trainer import trainings
 from trainer.datasets import DatasetManifest
+from trainer.forgotten import mark_dataset
 from trainer.launcher import Ended, EngineUnavailable, Plan, Progress
 from trainer.layout import DataDir
 from trainer.training_manifest import read_started
@@ -118,6 +120,20 @@ def test_what_is_pending_is_trained_oldest_first_and_then_it_rests(
     assert launcher.started == ["ds-000001", "ds-000002"]
     assert names(data) == []
     assert steps.told == [f"{name} {step}" for name in launcher.started for step in whole_life()]
+
+
+def test_a_dataset_with_forgotten_runs_is_trained_with_a_warning(
+    data: DataDir, steps: Steps, launcher: FakeLauncher
+) -> None:
+    runs = {pair.run_id: datetime.now(UTC) for pair in make_pairs(3)}
+    assert mark_dataset(data.datasets / "ds-000001", runs)
+
+    with capture_logs() as logs:
+        make(data, steps, once=True).train_pending()
+
+    warned = [log for log in logs if log["event"] == "dataset_holds_forgotten_runs"]
+    assert [(log["training_id"], log["runs"]) for log in warned] == [("dpo-ds-000001", len(runs))]
+    assert launcher.started == ["ds-000001", "ds-000002"]
 
 
 def test_a_new_dataset_wakes_it(data: DataDir, steps: Steps, launcher: FakeLauncher) -> None:

@@ -42,6 +42,13 @@ def test_where_nothing_could_be_taken_it_fires_again_when_as_many_more_are_there
     assert trigger.missing(3) == 7
 
 
+def test_pairs_that_were_forgotten_after_a_try_in_vain_are_not_missed_twice() -> None:
+    trigger = Trigger(10)
+    trigger.fired(left=12)
+
+    assert trigger.missing(7) == 10
+
+
 def test_a_backlog_is_one_dataset() -> None:
     trigger = Trigger(10)
     fired = [trigger.fires(n, positions={0: n}, ends={0: 1000}) for n in range(1001)]
