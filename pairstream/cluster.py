@@ -27,6 +27,9 @@ from streams.state import MIGRATE
 
 ANSWER_SECONDS = 10.0
 
+# How long records are kept is for whoever runs it to say: docs/privacy.md.
+MAY_DIFFER = frozenset({"retention.ms"})
+
 # By partition: its first offset and its end.
 Ranges = dict[int, tuple[int, int]]
 
@@ -216,12 +219,15 @@ def lag(ranges: Ranges, positions: Mapping[int, int]) -> int:
 
 @dataclass(frozen=True)
 class TopicState:
-    """What was found or done; `differs` says what is not as wanted."""
+    """What was found or done; `differs` says what is not as wanted, and `chosen` what is otherwise
+    than by default and may be.
+    """
 
     name: str
     created: bool = False
     missing: bool = False
     differs: list[str] = field(default_factory=list)
+    chosen: list[str] = field(default_factory=list)
 
 
 def wanted_topics(settings: TopicSettings) -> list[NewTopic]:
@@ -254,14 +260,16 @@ def compare_topics(cluster: Cluster, settings: TopicSettings) -> Iterator[TopicS
         if name not in there:
             yield TopicState(name, missing=True)
             continue
-        differs = []
+        differs: list[str] = []
+        chosen: list[str] = []
         if there[name] != topic.num_partitions:
             differs.append(f"partitions are {there[name]}, not {topic.num_partitions}")
         for key, value in topic.config.items():
             found = configs.get(name, {}).get(key)
             if found is not None and found != value:
-                differs.append(f"{key} is {found}, not {value}")
-        yield TopicState(name, differs=differs)
+                told = chosen if key in MAY_DIFFER else differs
+                told.append(f"{key} is {found}, not {value}")
+        yield TopicState(name, differs=differs, chosen=chosen)
 
 
 def worker_partitions(cluster: Cluster, names: Names, required: list[str]) -> int:

@@ -25,9 +25,11 @@ def command() -> None:
 def apply(config_file: Path | None, wait: float, as_json: bool, **flags: Any) -> None:
     """Create the topics that are missing; say what differs, and change nothing that is there.
 
-    Exit code 1 when something that is there differs from what is wanted.
+    Exit code 1 when something that is there differs from what is wanted; how long records are kept
+    (retention.ms) is yours to choose: it is said, and does not count.
 
-    The keys of --json: topics (name, created, differs).
+    The keys of --json: topics (name, created, differs: what is not as wanted, chosen: what is
+    otherwise than by default, and may be).
 
     \b
     Example:
@@ -42,11 +44,15 @@ def apply(config_file: Path | None, wait: float, as_json: bool, **flags: Any) ->
     states = []
     for state in apply_topics(cluster, settings):
         states.append(state)
-        what = "created" if state.created else "; ".join(state.differs) or "as wanted"
+        told = "; ".join([*state.differs, *(f"{what} (as chosen)" for what in state.chosen)])
+        what = "created" if state.created else told or "as wanted"
         if not as_json:
             click.echo(f"{state.name}: {what}")
     if as_json:
-        facts = [{"name": s.name, "created": s.created, "differs": s.differs} for s in states]
+        facts = [
+            {"name": s.name, "created": s.created, "differs": s.differs, "chosen": s.chosen}
+            for s in states
+        ]
         click.echo(as_json_text({"topics": facts}))
     differing = sum(bool(state.differs) for state in states)
     if differing:

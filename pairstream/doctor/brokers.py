@@ -94,7 +94,9 @@ def topic_findings(states: list[TopicState], prefixes: Sequence[str] = ()) -> It
             "there, or see docs/runbook.md, More partitions",
         )
     if not missing and not differing:
-        yield ok("topics", f"all {len(states)} as wanted")
+        chosen = [f"{state.name}: {'; '.join(state.chosen)}" for state in states if state.chosen]
+        but = f", with what was chosen: {', '.join(chosen)}" if chosen else ""
+        yield ok("topics", f"all {len(states)} as wanted{but}")
 
 
 def prefixes_of(topics: Iterable[str]) -> list[str]:

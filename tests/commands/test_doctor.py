@@ -272,6 +272,13 @@ def test_differing_and_missing_topics_are_each_told() -> None:
     assert [finding.state for finding in found] == ["wrong", "wrong"]
 
 
+def test_what_may_be_chosen_is_said_and_well() -> None:
+    [found] = topic_findings([TopicState("a"), TopicState("b", chosen=["retention.ms is 1, not 2"])])
+
+    assert found.state == "ok"
+    assert "b: retention.ms is 1, not 2" in found.found
+
+
 def test_topics_that_differ_alike_are_told_once() -> None:
     states = [TopicState("a", differs=["x"]), TopicState("b", differs=["x"]), TopicState("c")]
 

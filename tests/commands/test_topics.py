@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+from confluent_kafka.admin import NewTopic
+
 from pairstream.cluster import Cluster
-from schemas.topics import RUN_EVENTS, TOPICS, Names
+from schemas.settings import TopicSettings
+from schemas.topics import PAIRS, RUN_EVENTS, TOPICS, Names
 from tests.conftest import Pairstream
 
 
@@ -28,6 +32,29 @@ def test_topics_are_made_once_and_a_difference_is_said(
 
     name = Names(prefix).topic(RUN_EVENTS)
     assert Cluster(KafkaSettings(bootstrap_servers=embedded_broker)).require(name) == {name: 2}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [("retention.ms", "2592000000", 0), ("cleanup.policy", "compact", 1)],
+)
+def test_how_long_records_are_kept_is_said_and_no_error(
+    embedded_broker: str, prefix: str, pairstream: Pairstream, key: str, value: str, code: int
+) -> None:
+    settings = TopicSettings(bootstrap_servers=embedded_broker, topic_prefix=prefix, partitions=1)
+    name = Names(prefix).topic(PAIRS)
+    Cluster(settings).create([NewTopic(name, 1, 1, config={**PAIRS.config, key: value})])
+    words = ("topics", "apply", "--partitions", "1", "--topic-prefix", prefix)
+    env = {"PAIRSTREAM_BOOTSTRAP_SERVERS": embedded_broker}
+
+    done = pairstream(*words, env=env, check=False)
+
+    assert done.returncode == code
+    said = f"{key} is {value}, not {PAIRS.config[key]}"
+    assert f"{name}: {said}{' (as chosen)' if code == 0 else ''}\n" in done.stdout
+    told = json.loads(pairstream(*words, "--json", env=env, check=False).stdout)["topics"]
+    [found] = [each for each in told if each["name"] == name]
+    assert (found["chosen"], found["differs"]) == (([said], []) if code == 0 else ([], [said]))
 
 
 def test_broker_that_does_not_answer_is_named(pairstream: Pairstream) -> None:
