@@ -4,18 +4,51 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.datasets import dataset_lines, pair_id_of, read_manifest
+from schemas.errors import PairstreamError
+from schemas.source import Source
+from trainer.datasets import DatasetManifest, dataset_lines, pair_id_of, read_manifest
 from trainer.layout import MANIFEST
 from trainer.left_out import read_left_out, waiting_ids
+from trainer.source import what_differs
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The pairs in its offsets that no dataset before it has, and those that had waited."""
+    """The pairs in its offsets that no dataset before it has, and those that had waited.
 
+    Attributes:
+        dataset: what it says of itself.
+    """
+
+    dataset: DatasetManifest
     offsets: dict[int, tuple[int, int]]
     waiting: frozenset[str]
     before: list[Path]
+
+    def check_source(self, found: Source) -> None:
+        """Raises: PairstreamError for another topic than its own, where its offsets are nothing."""
+        known = self.dataset.source
+        if known != found:
+            raise PairstreamError(
+                f"{self.dataset.name} cannot be rebuilt from here: {what_differs(known, found)}; "
+                "name its cluster and prefix, or leave out --dataset, for all pairs of this topic"
+            )
+
+    def compared(self, manifest: DatasetManifest) -> str:
+        """Whether what was rebuilt is what was published, as a line for the user."""
+        name = self.dataset.name
+        if manifest.sha256 == self.dataset.sha256:
+            return f"the same bytes as {name} (SHA-256)"
+        gone = manifest.left_out.get("forgotten", 0)
+        why = (
+            f"{gone} pairs of forgotten runs are left out"
+            if gone
+            else (
+                f"it has {self.dataset.pairs} pairs; what the topic no longer keeps, or a dataset "
+                "before it that is not beside it, makes another one"
+            )
+        )
+        return f"NOT the bytes of {name} (SHA-256): {why}"
 
     def earlier(self) -> Iterator[str]:
         """Pairs that the datasets before it took or left out for good: in its offsets they are
@@ -38,7 +71,7 @@ def candidates_of(dataset: Path) -> Candidates:
     if manifest.waited and manifest.parent is not None:
         parent = dataset.absolute().parent / manifest.parent
         waiting = waiting_ids(parent, read_manifest(parent))
-    return Candidates(offsets, waiting, _before(dataset))
+    return Candidates(manifest, offsets, waiting, _before(dataset))
 
 
 def _before(dataset: Path) -> list[Path]:

@@ -78,7 +78,10 @@ def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
             lines.keep_to(wanted.like, temporary / "ids", wanted.source.topic)
         offsets = wanted.like.offsets if wanted.like else reader.ranges
         manifest = _write(temporary / "dataset", lines, out, wanted, offsets)
-    return f"{_summary(manifest, out)}; {_remark(wanted.origin, reports)}"
+    told = [_summary(manifest, out), _remark(wanted.origin, reports)]
+    if wanted.like is not None:
+        told.append(wanted.like.compared(manifest))
+    return "; ".join(told)
 
 
 def _work(wanted: Wanted, part: Part, folder: Path, *, shares: int) -> Work:

@@ -102,16 +102,19 @@ def read_source(data: DataDir) -> SourceFile:
         ) from error
 
 
-def _explain(data: DataDir, known: Source, found: Source) -> str:
+def what_differs(known: Source, found: Source) -> str:
+    """Why what was filled from the one topic does not fit the other one. Pure."""
     if known.cluster_id != found.cluster_id:
-        what = f"it was filled from cluster {known.cluster_id}, and this is {found.cluster_id}"
-    elif known.topic != found.topic:
-        what = f"it was filled from {known.topic}, and this is {found.topic}"
-    elif known.topic_id != found.topic_id:
-        what = f"{known.topic} was re-created: its offsets mean something else now"
-    else:
-        what = f"{known.topic} had {known.partitions} partitions and has {found.partitions} now"
+        return f"it was filled from cluster {known.cluster_id}, and this is {found.cluster_id}"
+    if known.topic != found.topic:
+        return f"it was filled from {known.topic}, and this is {found.topic}"
+    if known.topic_id != found.topic_id:
+        return f"{known.topic} was re-created: its offsets mean something else now"
+    return f"{known.topic} had {known.partitions} partitions and has {found.partitions} now"
+
+
+def _explain(data: DataDir, known: Source, found: Source) -> str:
     return (
-        f"{data.root} does not fit: {what}; start the trainer with a new --data-dir (the datasets "
-        "in the old one stay valid)"
+        f"{data.root} does not fit: {what_differs(known, found)}; start the trainer with a "
+        "new --data-dir (the datasets in the old one stay valid)"
     )

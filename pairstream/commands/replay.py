@@ -81,6 +81,8 @@ def command(
     names = Names(pairing.topic_prefix)
     topic = names.topic(topics[source])
     [described] = Cluster(pairing).describe(topic)
+    if like is not None:
+        like.check_source(described)
     if source == "events" and pairing.garbler != "corrupt":
         open_garblers(pairing)  # settings that lead to no model are told before anything is read
         click.echo(ANEW, err=True)

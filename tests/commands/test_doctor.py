@@ -273,7 +273,8 @@ def test_differing_and_missing_topics_are_each_told() -> None:
 
 
 def test_what_may_be_chosen_is_said_and_well() -> None:
-    [found] = topic_findings([TopicState("a"), TopicState("b", chosen=["retention.ms is 1, not 2"])])
+    states = [TopicState("a"), TopicState("b", chosen=["retention.ms is 1, not 2"])]
+    [found] = topic_findings(states)
 
     assert found.state == "ok"
     assert "b: retention.ms is 1, not 2" in found.found

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ from tests.trainer.lives import whole_life
 from tests.trainer.made_pairs import line, make_pairs
 from tests.trainer.stand_in import make_base_model, stand_in_context
 from trainer import training
+from trainer.forgotten import remember_forgotten
+from trainer.layout import DataDir
 from trainer.service import run_trainer
 from trainer.traces import TrainerTraces
 from trainer.vitals import TrainerVitals
@@ -111,8 +114,32 @@ def test_a_replay_of_the_topic_gives_the_live_datasets_bytes(
 
     deployment.send(MADE[25:])
     of_these = tmp_path / "of-these"
-    deployment.command("replay", "--from", "pairs", "--out", of_these, "--dataset", live)
+    done = deployment.command("replay", "--from", "pairs", "--out", of_these, "--dataset", live)
     assert manifest(of_these)["files"] == manifest(live)["files"]
+    assert done.stdout.endswith("; the same bytes as ds-000001 (SHA-256)\n")
+
+
+def test_a_replay_of_a_dataset_says_where_it_is_another_one(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    deployment.send(MADE[:12])
+    deployment.trainer("--trigger-pairs", 1)
+    [live] = datasets(deployment.root)
+    replay = ("replay", "--from", "pairs", "--dataset", live, "--out")
+    gone = MADE[0].run_id
+    remember_forgotten(DataDir(deployment.root), [gone], datetime.now(UTC))
+
+    done = deployment.command(*replay, tmp_path / "without")
+
+    pairs = sum(pair.run_id == gone for pair in MADE[:12])
+    assert f"NOT the bytes of ds-000001 (SHA-256): {pairs} pairs of forgotten runs" in done.stdout
+    other = f"{deployment.names.prefix}other."
+    deployment.command("topics", "apply", "--topic-prefix", other)
+    done = deployment.command(*replay, tmp_path / "other", "--topic-prefix", other, check=False)
+    assert done.returncode == 1
+    assert f"it was filled from {deployment.pairs_topic}, and this is {other}" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_replay_of_a_dataset_that_left_pairs_out_gives_its_bytes(
