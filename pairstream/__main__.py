@@ -9,7 +9,9 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
+from pairstream.stopping import Terminated
 from schemas.errors import DISK_ERRORS, InvalidSettings, PairstreamError
+from schemas.printable import is_utf8
 
 COMMANDS = {
     "demo": "Everything on the embedded broker, up to a trained model.",
@@ -86,7 +88,7 @@ def cli() -> None:
     pairs; `trainer` batches pairs into datasets and trains on them. Try it all: `pairstream demo`.
 
     Settings: flags win over PAIRSTREAM_* variables, these over --config FILE, this over defaults.
-    PAIRSTREAM_LOG_LEVEL (DEBUG, INFO, WARNING) says how much is logged.
+    PAIRSTREAM_LOG_LEVEL (DEBUG, INFO, WARNING, ERROR) says how much is logged.
     """
 
 
@@ -109,6 +111,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             "or name another place"
         )
         sys.exit(1)
+    except UnicodeEncodeError:
+        # A byte that is none of UTF-8 stands in an argument as what no encoding writes.
+        wrong = [each for each in arguments or sys.argv[1:] if not is_utf8(each)]
+        if not wrong:
+            raise
+        _say(f"the argument {wrong[0]!a} is no UTF-8: write it in UTF-8")
+        sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -119,8 +128,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _on_sigterm(*_: Any) -> NoReturn:
-    """Unwind, so that every `with` and `finally` cleans up; workers and trainers set their own."""
-    raise SystemExit(143)
+    """Workers and trainers set their own."""
+    raise Terminated
 
 
 def _say(text: str) -> None:

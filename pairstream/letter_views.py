@@ -28,14 +28,15 @@ class Listing(Struct, frozen=True):
 def make_listing(letters: Iterable[Letter], wanted: Wanted, *, limit: int) -> Listing:
     """Pure; its memory does not grow with the letters that are not shown."""
     counts: Counter[str] = Counter()
-    answered: set[str | None] = set()
+    answered: set[tuple[str, str]] = set()
     looked_at = 0
 
     def found() -> Iterator[Letter]:
         nonlocal looked_at
         for letter in letters:
             looked_at += 1
-            answered.add(letter.replayed_from)
+            if letter.replayed_from is not None:
+                answered.add((letter.replayed_from, letter.sha256))
             if wanted.has(letter):
                 counts[letter.reason] += 1
                 yield letter
@@ -43,7 +44,7 @@ def make_listing(letters: Iterable[Letter], wanted: Wanted, *, limit: int) -> Li
     # At least one, or it would not read on.
     newest = nlargest(max(1, limit), found(), key=_order)
     shown = newest[:limit][::-1]
-    superseded = [letter.place for letter in shown if letter.place in answered]
+    superseded = [letter.place for letter in shown if (letter.place, letter.sha256) in answered]
     return Listing(shown, superseded, dict(counts.most_common()), counts.total(), looked_at)
 
 

@@ -6,11 +6,13 @@ record stands for it. Nothing tells of a record that was taken in: re-sent twice
 topic twice, which changes nothing (contract, section 3).
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, cast
 
+import click
 import msgspec
 from confluent_kafka import Message
 from msgspec import Struct
@@ -53,7 +55,8 @@ class Letter(Struct, frozen=True, kw_only=True):
 
     `source_*` is where the record stood when it was refused; `run_id` is the run that its value
     names, if it is JSON that names one; `replayed_from` is the place of the letter whose re-sent
-    record was refused again and gave this one.
+    record was refused again and gave this one. `is_cut`: it holds only a part of its record;
+    `sha256` is of the whole key and value, and tells whether two letters are of the same record.
     """
 
     topic: str
@@ -69,6 +72,8 @@ class Letter(Struct, frozen=True, kw_only=True):
     key: str | None
     run_id: str | None
     replayed_from: str | None
+    is_cut: bool = False
+    sha256: str = ""
 
     @property
     def place(self) -> str:
@@ -95,7 +100,17 @@ def as_letter(message: Message) -> Letter:
         key=key_text(message.key()),
         run_id=named_run(message.value()),
         replayed_from=dead_letters.read(headers, REPLAYED_FROM),
+        is_cut=dead_letters.is_cut(headers),
+        sha256=_digest(message, headers),
     )
+
+
+def _digest(message: Message, headers: Sequence[Header]) -> str:
+    parts = [
+        dead_letters.whole_digest(message.key(), headers, dead_letters.KEY_CUT),
+        dead_letters.whole_digest(message.value(), headers, dead_letters.VALUE_CUT),
+    ]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _place(message: Message) -> Place:
@@ -129,7 +144,7 @@ def letter_topics(names: Names, asked: str | None) -> dict[str, str]:
     """Dead-letter topics with the topics that their letters come from: all, or the one asked for.
 
     `asked` is either of the two names, with or without the deployment's prefix.
-    Raises: PairstreamError when there is none of that name.
+    Raises: click.UsageError when there is none of that name.
     """
     found = {
         names.dead_letters(topic): names.topic(topic)
@@ -139,7 +154,7 @@ def letter_topics(names: Names, asked: str | None) -> dict[str, str]:
     }
     if not found:
         choices = ", ".join(topic.name for topic in CONSUMED)
-        raise PairstreamError(f"{asked} has no dead letters: choose one of {choices}")
+        raise click.UsageError(f"{asked} has no dead letters: choose one of {choices}")
     return found
 
 
@@ -223,7 +238,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
 class Choice(Struct, frozen=True, kw_only=True):
     """What a replay sends; `superseded` have a newer letter, `refused_again` were re-sent once.
 
-    `missing` are places asked for that hold none of the letters asked for.
+    `cut` are places of letters that hold only a part of their records. `missing` are places asked
+    for that hold none of the letters asked for.
     """
 
     chosen: list[Letter]
@@ -231,19 +247,32 @@ class Choice(Struct, frozen=True, kw_only=True):
     refused_again: int
     missing: list[str]
     looked_at: int
+    cut: list[str] = []
 
 
 def choose(letters: Iterable[Letter], wanted: Wanted, *, again: bool) -> Choice:
-    """Pure. What was re-sent and came back is never chosen, and its newest letter only `again`."""
+    """Pure. What was re-sent and came back is never chosen, and its newest letter only `again`.
+
+    An agent may write the header of a re-sent record too, so it counts for the same record alone.
+    """
     everything = list(letters)
-    answered = {letter.replayed_from for letter in everything}
+    answered = {(letter.replayed_from, letter.sha256) for letter in everything}
+    records = {letter.place: letter.sha256 for letter in everything}
     found = [letter for letter in everything if wanted.has(letter)]
-    newest = [letter for letter in found if letter.place not in answered]
-    chosen = [letter for letter in newest if again or letter.replayed_from is None]
+    newest = [letter for letter in found if (letter.place, letter.sha256) not in answered]
+    due = [letter for letter in newest if again or not _came_back(letter, records)]
+    chosen = [letter for letter in due if not letter.is_cut]
     return Choice(
         chosen=chosen,
+        cut=[letter.place for letter in due if letter.is_cut],
         superseded=len(found) - len(newest),
-        refused_again=len(newest) - len(chosen),
+        refused_again=len(newest) - len(due),
         missing=sorted((wanted.places or set()) - {letter.place for letter in found}),
         looked_at=len(everything),
     )
+
+
+def _came_back(letter: Letter, records: Mapping[str, str]) -> bool:
+    """Of a letter that is no longer there nothing else is known than what is said."""
+    before = letter.replayed_from
+    return before is not None and records.get(before, letter.sha256) == letter.sha256

@@ -74,6 +74,8 @@ def _letter_lines(letter: Letter, *, was_resent: bool) -> Iterator[str]:
         yield f"{INDENT}its value names the run {shortened(_or_none(letter.run_id), KEY_WIDTH)}"
     if letter.replayed_from is not None:
         yield f"{INDENT}re-sent from {printable(letter.replayed_from)}, and refused again"
+    if letter.is_cut:
+        yield f"{INDENT}only a part of the record is in the letter; the whole is where it came from"
     if was_resent:
         yield f"{INDENT}re-sent, and refused again: a newer letter stands for it"
 
@@ -95,7 +97,12 @@ def left_out_lines(choice: Choice, wanted: Wanted, topics: Iterable[str]) -> Ite
         yield f"{choice.superseded} left out: re-sent before, {newer}"
     if choice.refused_again:
         yield f"{choice.refused_again} left out: re-sent before and refused again (--again)"
-    if not (choice.chosen or choice.superseded or choice.refused_again):
+    if choice.cut:
+        yield (
+            f"{len(choice.cut)} left out: too large, so that only a part of the record is in the "
+            f"letter; the whole stands where it came from: {', '.join(choice.cut)}"
+        )
+    if not (choice.chosen or choice.superseded or choice.refused_again or choice.cut):
         yield from _nothing_lines(choice.looked_at, wanted, topics)
     elif not choice.chosen:
         yield "no dead letters to re-send"

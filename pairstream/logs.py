@@ -1,15 +1,12 @@
 """Structured logs on standard error: JSON lines, or readable ones on a terminal."""
 
 import logging
-import os
 import sys
 
 import structlog
 
+from pairstream.settings_loader import log_level
 from pairstream.terminal import wants_colours
-
-LEVEL_VARIABLE = "PAIRSTREAM_LOG_LEVEL"
-
 
 # aiokafka says each of its tries to reach a broker that is away, fifty a second.
 THROTTLED = "aiokafka."
@@ -37,10 +34,10 @@ def set_up_logs() -> None:
     """Events of ours and of the libraries, level INFO unless PAIRSTREAM_LOG_LEVEL says otherwise.
 
     Never carries prompts or responses above DEBUG.
+
+    Raises: InvalidSettings for a level that is none.
     """
-    level = logging.getLevelNamesMapping().get(
-        os.environ.get(LEVEL_VARIABLE, "INFO").upper(), logging.INFO
-    )
+    level = logging.getLevelNamesMapping()[log_level()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

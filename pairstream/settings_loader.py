@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from schemas.errors import InvalidSettings
+from schemas.printable import is_utf8
 from schemas.settings import (
     ENVIRONMENT_PREFIX,
     SECRET_FILE_SUFFIX,
@@ -25,6 +26,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 # Variables of ours that are no settings; those of the spool are the client library's.
 NO_SETTINGS = frozenset({"crash_point", "log_level", "spool_dir", "spool_fsync", "spool_max_bytes"})
+
+LOG_LEVEL = "PAIRSTREAM_LOG_LEVEL"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 
@@ -43,6 +47,22 @@ def load(cls: type[S], file: Path | None, flags: Mapping[str, object]) -> S:
     return settings
 
 
+def check_variables() -> None:
+    """For a command that has no settings. Raises: InvalidSettings for a misspelt one."""
+    problems: list[InvalidSettings] = []
+    _from_environment(problems)
+    if problems:
+        raise problems[0]
+
+
+def log_level() -> str:
+    """Raises: InvalidSettings."""
+    said = os.environ.get(LOG_LEVEL) or "INFO"
+    if said.upper() not in LOG_LEVELS:
+        raise InvalidSettings(f"{LOG_LEVEL}: {said!a} is none of {', '.join(LOG_LEVELS)}")
+    return said.upper()
+
+
 def load_what_holds(
     cls: type[S], file: Path | None, flags: Mapping[str, object]
 ) -> tuple[S, list[InvalidSettings]]:
@@ -53,9 +73,13 @@ def load_what_holds(
     problems: list[InvalidSettings] = []
     for source in (_from_file(file, problems), _from_environment(problems), _from_flags(flags)):
         for name, (value, as_written) in source.items():
-            if name in names:
-                values[name] = value
-                written[name] = as_written
+            if name not in names:
+                continue
+            if isinstance(value, str) and not is_utf8(value):
+                problems.append(InvalidSettings(f"{as_written} is no UTF-8: write it in UTF-8"))
+                continue
+            values[name] = value
+            written[name] = as_written
         for name in sorted(SECRETS & names):
             try:
                 in_file = _secret_file(name, source)
@@ -99,14 +123,18 @@ def _in_plain_words(what: str, annotated: Any) -> str:
 
 
 def _secret_file(name: str, source: Mapping[str, tuple[object, str]]) -> tuple[object, str] | None:
-    """The secret in the file that `NAME_file` names. Its end of line is none of it."""
+    """The secret in the file that `NAME_file` names. The end of its line is none of it; blanks
+    are.
+    """
     path, as_written = source.get(name + SECRET_FILE_SUFFIX, (None, ""))
     if path is None:
         return None
     if name in source:
         raise InvalidSettings(f"{source[name][1]} and {as_written} are both set: keep one")
+    if not path:
+        raise InvalidSettings(f"{as_written} names no file")
     try:
-        return Path(str(path)).read_text().strip(), as_written
+        return Path(str(path)).read_text().rstrip("\r\n"), as_written
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(
             f"{as_written}: {path} cannot be read ({type(error).__name__})"
@@ -121,10 +149,13 @@ def _from_file(file: Path | None, problems: list[InvalidSettings]) -> dict[str, 
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(InvalidSettings(f"{file} cannot be read: {error}"))
         return {}
-    found = {}
+    found: dict[str, tuple[object, str]] = {}
     for key, as_written, value in _flat(content):
         name = key.replace("-", "_")
-        if name in _known():
+        if name in found:
+            both = f"{found[name][1]}, and {as_written}"
+            problems.append(InvalidSettings(f"{both}, are the same setting: keep one"))
+        elif name in _known():
             found[name] = (value, f"{as_written} in {file}")
         else:
             problems.append(_misspelt(name, f"{as_written} in {file}", key, "-"))
@@ -143,13 +174,19 @@ def _flat(content: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
 
 
 def _from_environment(problems: list[InvalidSettings]) -> dict[str, tuple[object, str]]:
+    """An empty variable counts as none: compose files hand on what nobody has set."""
+    try:
+        log_level()
+    except InvalidSettings as problem:
+        problems.append(problem)
     found: dict[str, tuple[object, str]] = {}
     for variable, value in os.environ.items():
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if not variable.startswith(ENVIRONMENT_PREFIX) or name in NO_SETTINGS:
             continue
         if name in _known():
-            found[name] = (value, variable)
+            if value:
+                found[name] = (value, variable)
         else:
             problems.append(_misspelt(name, variable, variable, "_"))
     return found

@@ -115,6 +115,11 @@ def _cut(name: str, part: bytes | None, most: int, cut: list[Header]) -> bytes |
     return part[:most]
 
 
+def is_cut(given: Sequence[Header]) -> bool:
+    """Whether a letter with these headers holds only a part of its record."""
+    return any(name in _CUTS for name, _ in given)
+
+
 def whole_digest(part: bytes | None, given: Sequence[Header], cut: str) -> str | None:
     """SHA-256 of a record's key or value, in hexadecimal, also where its letter has it cut.
 

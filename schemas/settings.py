@@ -517,5 +517,7 @@ def convert(values: Mapping[str, object], to: type[S]) -> S:
 
 def _decode_path(type_: type, value: object) -> object:
     if type_ is Path and isinstance(value, str):
+        if not value:
+            raise ValueError("it is empty: name a folder")
         return Path(value)
     raise TypeError(f"Expected `str`, got `{type(value).__name__}`")

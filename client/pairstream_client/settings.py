@@ -115,7 +115,7 @@ def _secrets_in_files(environment: Mapping[str, str]) -> Config:
         if environment.get(variable):
             raise ValueError(f"{variable} and {variable}_FILE are both set: keep one")
         try:
-            found[PROPERTIES[name]] = Path(file).read_text().strip()
+            found[PROPERTIES[name]] = Path(file).read_text().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{variable}_FILE: {file} cannot be read ({type(error).__name__})"

@@ -88,6 +88,14 @@ def test_a_secret_may_be_in_a_file(tmp_path: Path, name: str) -> None:
         _config(by_file)
 
 
+def test_blanks_around_a_secret_in_a_file_are_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b" one two \r\n")
+
+    config = _config({"PAIRSTREAM_SASL_PASSWORD_FILE": str(file)})
+    assert config["sasl.password"] == " one two "
+
+
 @pytest.mark.parametrize(
     "name", ["enable.idempotence", "acks", "partitioner", "compression.type", "delivery.timeout.ms"]
 )

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from pairstream.settings_loader import check_variables
 from schemas.errors import PairstreamError
 from streams.broker import EmbeddedBroker
 
@@ -22,6 +23,7 @@ def command(port: int) -> None:
       pairstream broker --port 9092 &
       pairstream topics apply
     """
+    check_variables()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with EmbeddedBroker(port) as broker:
         click.echo(f"embedded broker at {broker.bootstrap_servers} (in memory; Ctrl-C ends it)")

@@ -2,6 +2,8 @@
 
 import click
 
+from pairstream.settings_loader import check_variables
+
 PROGRAM = "pairstream"
 VARIABLE = "_PAIRSTREAM_COMPLETE"
 
@@ -21,6 +23,7 @@ def command(shell: str) -> None:
 
     from pairstream.__main__ import cli
 
+    check_variables()
     found = get_completion_class(shell)
     assert found is not None, "click knows the three shells"
     click.echo(found(cli, {}, PROGRAM, VARIABLE).source())

@@ -96,9 +96,10 @@ def list_letters(
     --since also reads less.
 
     The keys of --json: letters (topic, partition, offset, time, reason, detail, service,
-    source_topic, source_partition, source_offset, key, run_id as the value names it,
-    replayed_from), superseded (places of those of them that were re-sent and have a newer
-    letter), counts by reason, total, looked_at (how many letters were read to find them).
+    source_topic, source_partition, source_offset, key, run_id as the value names it, replayed_from,
+    is_cut: it holds only a part of its record, sha256 of key and value), superseded (places of
+    those of them that were re-sent and have a newer letter), counts by reason, total, looked_at
+    (how many letters were read to find them).
 
     \b
     Examples:
@@ -185,7 +186,8 @@ def replay_letters(
     Key, value and headers are as they came; the header pairstream-dlt-replayed-from says which
     letter was re-sent. What is refused again comes back as a new dead letter with that header:
     `list` shows it, and `replay` leaves it and the letter before it alone, however they are
-    chosen, but for the newest one with --again. A letter stays in its topic when it is re-sent,
+    chosen, but for the newest one with --again. A letter that holds only a part of its record, as
+    that was too large, is left out and named. A letter stays in its topic when it is re-sent,
     and nothing here tells that its record was taken in this time: another `replay` sends it once
     more, which changes nothing, since what is there twice counts once.
 

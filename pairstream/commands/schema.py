@@ -3,6 +3,8 @@
 import click
 import orjson
 
+from pairstream.settings_loader import check_variables
+
 
 @click.command("schema")
 @click.option("--format", "format_", type=click.Choice(["jsonschema", "asyncapi"]),
@@ -16,5 +18,6 @@ def command(format_: str) -> None:
     """
     from schemas.documents import asyncapi, json_schemas
 
+    check_variables()
     document = json_schemas() if format_ == "jsonschema" else asyncapi()
     click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())

@@ -65,18 +65,20 @@ def command(
 
     from pairstream.cluster import Cluster
     from pairstream.overview_text import overview_lines
+    from pairstream.stopping import until_stopped
     from pairstream.terminal import as_json_text
     from pairstream.watching import look, watch_status
 
     cluster = Cluster(settings)
     if watch is not None:
-        watch_status(
-            lambda: look(settings, cluster, newest=newest, wait_seconds=ANSWER_SECONDS),
-            head=_head(settings),
-            as_json=as_json,
-            seconds=watch,
-            looks=number,
-        )
+        with until_stopped():
+            watch_status(
+                lambda: look(settings, cluster, newest=newest, wait_seconds=ANSWER_SECONDS),
+                head=_head(settings),
+                as_json=as_json,
+                seconds=watch,
+                looks=number,
+            )
         return
     overview, silence = look(settings, cluster, newest=newest, wait_seconds=ANSWER_SECONDS)
     click.echo(as_json_text(overview) if as_json else "\n".join(overview_lines(overview)))

@@ -53,6 +53,7 @@ def command(
     """
     from pairstream.following import Follower
     from pairstream.sightings import Filter, as_sighting
+    from pairstream.stopping import until_stopped
     from schemas.topics import CONSUMED, PAIRS, RUN_OUTCOMES, Names
 
     wanted = Filter(**{name: flags.pop(name) for name in Filter._fields})
@@ -65,8 +66,9 @@ def command(
     }
     chosen = [name for kind in kinds or KINDS for name in topics[kind]]
     shown, is_alone = 0, False
-    with Follower(settings, list(dict.fromkeys(chosen)), since=since) as follower:
-        click.echo(f"following {', '.join(dict.fromkeys(chosen))}", err=True)
+    topics_once = list(dict.fromkeys(chosen))
+    with until_stopped(), Follower(settings, topics_once, since=since) as follower:
+        click.echo(f"following {', '.join(topics_once)}", err=True)
         while number is None or shown < number:
             for sighting in map(as_sighting, follower.news()):
                 if wanted.has(sighting) and (number is None or shown < number):

@@ -45,6 +45,8 @@ def test_a_letter_says_when_why_and_from_where(deployment: Deployment) -> None:
         "key": "r-1",
         "run_id": "r-1",
         "replayed_from": None,
+        "is_cut": False,
+        "sha256": letter["sha256"],
     }
     source = f"{letter['source_topic']}/{partition}/{offset}"
     assert f"invalid_event  {place_of(letter)}  from {source}  key r-1" in text

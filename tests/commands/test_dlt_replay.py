@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from pairstream.letter_views import make_listing
 from pairstream.letters import REPLAYED_FROM, Choice, Wanted, choose
 from pairstream.letters_text import left_out_lines
+from schemas.dead_letters import VALUE_CUT
 from schemas.topics import CONSUMED, PAIRS, RUN_EVENTS
 from tests.commands.deployment import Deployment, mixed_run, started
 from tests.commands.test_dlt import (
@@ -19,6 +21,7 @@ from tests.commands.test_dlt import (
     HOUR,
     TIME,
     letters,
+    made_letter,
     place_of,
     refuse_bad_event,
     write_letter,
@@ -280,6 +283,54 @@ def test_the_newest_letter_of_a_record_stands_for_it(
     assert [letter.offset for letter in choice.chosen] == chosen
     assert (choice.superseded, choice.refused_again) == (superseded, refused_again)
     assert choice.missing == []
+
+
+def test_a_header_that_an_agent_wrote_hides_no_letter_of_another_record() -> None:
+    """Letter 2 says that it is letter 0, re-sent; 3 that it is one which is no longer there."""
+    history = [
+        made_letter(0, sha256="a"),
+        made_letter(1, sha256="b"),
+        made_letter(2, sha256="c", replayed_from="t-dlt/0/0"),
+        made_letter(3, sha256="d", replayed_from="t-dlt/0/99"),
+    ]
+
+    choice = choose(history, Wanted(), again=False)
+
+    assert [letter.offset for letter in choice.chosen] == [0, 1, 2]
+    assert (choice.superseded, choice.refused_again) == (0, 1)
+    assert make_listing(history, Wanted(), limit=10).superseded == []
+
+
+def test_such_a_header_hides_none_on_a_broker(deployment: Deployment) -> None:
+    events, dlt = (of(RUN_EVENTS) for of in (deployment.names.topic, deployment.names.dead_letters))
+    deployment.send(events, b"r-1", BAD_EVENT)
+    deployment.settle()
+    (hidden,) = letters(deployment)
+    deployment.send(
+        events, b"r-1", BAD_EVENT + b" ", headers=[(REPLAYED_FROM, place_of(hidden).encode())]
+    )
+    deployment.settle()
+
+    deployment.run("dlt", "replay", "--yes")
+
+    assert len(deployment.records(dlt)) == 2
+    assert resent_keys(deployment) == [b"r-1"] * 3  # the agent's own, and both letters
+
+
+def test_a_letter_with_a_part_of_its_record_is_named_and_not_sent(deployment: Deployment) -> None:
+    write_letter(deployment, b"whole")
+    dlt = deployment.names.dead_letters(RUN_EVENTS)
+    cut_headers = [(VALUE_CUT, b"99 bytes, SHA-256 00")]
+    deployment.send(dlt, b"part", BAD_EVENT[:9], headers=cut_headers)
+
+    said = deployment.run("dlt", "replay", "--yes")
+
+    [cut] = [letter for letter in letters(deployment) if letter["is_cut"]]
+    assert cut["key"] == "part"
+    assert "1 left out: too large, so that only a part of the record" in said
+    assert place_of(cut) in said
+    assert resent_keys(deployment) == [b"whole"]
+    assert "is in the letter" in deployment.run("dlt", "list")
 
 
 @pytest.mark.parametrize(

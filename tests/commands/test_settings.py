@@ -197,7 +197,14 @@ WRONG: list[tuple[str, dict[str, str], dict[str, object], str]] = [
     ("eval-fraction = nan", {}, {}, "eval-fraction in "),
     ("segment-seconds = inf", {}, {}, "segment-seconds in "),
     ("", {"PAIRSTREAM_EVAL_FRACTION": "1"}, {}, "PAIRSTREAM_EVAL_FRACTION: "),
-    ("", {"PAIRSTREAM_TRIGGER_PAIRS": ""}, {}, "PAIRSTREAM_TRIGGER_PAIRS: "),
+    ('data-dir = ""', {}, {}, "data-dir in "),
+    ("", {}, {"data_dir": ""}, "--data-dir: it is empty"),
+    ("", {}, {"sasl_password_file": ""}, "--sasl-password-file names no file"),
+    ("", {"PAIRSTREAM_BOOTSTRAP_SERVERS": "\udcff:9092"}, {}, "PAIRSTREAM_BOOTSTRAP_SERVERS is no"),
+    ("", {}, {"topic_prefix": "\udcff"}, "--topic-prefix is no UTF-8"),
+    ("", {"PAIRSTREAM_LOG_LEVEL": "DEBGU"}, {}, "PAIRSTREAM_LOG_LEVEL: 'DEBGU' is none of DEBUG, "),
+    ("trigger-pairs = 5\ntrigger_pairs = 6", {}, {}, "trigger-pairs in "),
+    ("training-beta = 0.2\n[training]\nbeta = 0.3", {}, {}, "training-beta in "),
     ("", {"PAIRSTREAM_LAUNCHER": "podman"}, {}, "PAIRSTREAM_LAUNCHER: "),
     ("", {}, {"trigger_pairs": "none"}, "--trigger-pairs: "),
     ("trigger-pairs = 5", {"PAIRSTREAM_TRIGGER_PAIRS": "0"}, {}, "PAIRSTREAM_TRIGGER_PAIRS: "),
@@ -222,6 +229,44 @@ def test_wrong_value_is_named_where_it_stands(
 
     assert str(refused.value).startswith(named)
     assert "\n" not in str(refused.value)
+
+
+def test_a_setting_that_stands_in_a_file_twice_is_named_as_it_was_written_both_times(
+    write: Write,
+) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        load(TrainerSettings, write("training-beta = 0.2\n[training]\nbeta = 0.3"), {})
+
+    assert "training-beta in " in str(refused.value)
+    assert ", and [training] beta, are the same setting: keep one" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "variable", ["TRIGGER_PAIRS", "DATA_DIR", "SASL_PASSWORD_FILE", "BASE_MODEL", "LOG_LEVEL"]
+)
+def test_an_empty_variable_is_as_good_as_none(
+    write: Write, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(f"PAIRSTREAM_{variable}", "")
+
+    assert load(TrainerSettings, None, {}) == TrainerSettings()
+    assert load(TrainerSettings, write("trigger-pairs = 7"), {}).trigger_pairs == 7
+
+
+def test_an_empty_variable_may_be_misspelt_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAIRSTREAM_TRIGER_PAIRS", "")
+
+    with pytest.raises(InvalidSettings, match="PAIRSTREAM_TRIGER_PAIRS is no setting"):
+        load(TrainerSettings, None, {})
+
+
+def test_blanks_around_a_secret_in_a_file_are_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_bytes(b" one two \r\n")
+    monkeypatch.setenv("PAIRSTREAM_SASL_PASSWORD_FILE", str(tmp_path / "secret"))
+
+    assert load(KafkaSettings, None, {}).sasl_password == " one two "
 
 
 @pytest.mark.parametrize(

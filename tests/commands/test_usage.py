@@ -149,6 +149,30 @@ def test_wrong_usage_exits_with_2(pairstream: Pairstream, arguments: list[str]) 
     assert "Error: " in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["broker"], ["schema"], ["completion", "bash"]])
+def test_what_has_no_settings_refuses_a_misspelt_one_too(
+    pairstream: Pairstream, arguments: list[str]
+) -> None:
+    known = {"PAIRSTREAM_SPOOL_DIR": "spool", "PAIRSTREAM_TOPIC_PREFIX": "t."}
+    done = pairstream(*arguments, env={**known, "PAIRSTREAM_FOO": "1"}, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == "pairstream: PAIRSTREAM_FOO is no setting\n"
+
+
+@pytest.mark.parametrize("command", ["explain", "forget"])
+def test_an_argument_that_is_no_text_exits_with_2_and_one_line(
+    pairstream: Pairstream, embedded_broker: str, prefix: str, command: str
+) -> None:
+    env = {"PAIRSTREAM_BOOTSTRAP_SERVERS": embedded_broker, "PAIRSTREAM_TOPIC_PREFIX": prefix}
+    pairstream("topics", "apply", "--partitions", "1", env=env)
+
+    done = pairstream(command, "r-\udcff", env=env, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == ("pairstream: the argument 'r-\\udcff' is no UTF-8: write it in UTF-8\n")
+
+
 def test_broker_that_is_not_there_exits_with_1_and_one_line(pairstream: Pairstream) -> None:
     done = pairstream(
         "topics", "apply", "--bootstrap-servers", "127.0.0.1:1", "--wait", "0.1", check=False

@@ -50,6 +50,23 @@ def test_why_no_broker_answers_is_told_as_json() -> None:
     assert look["cluster"] is None
 
 
+def test_sigterm_ends_it_cleanly(deployment: Deployment) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pairstream", "status", "--watch", "0.1"],
+        env={**os.environ, **deployment.env},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert "lag 0" in process.stdout.readline()
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert said == ""
+
+
 def test_counting_looks_takes_watch() -> None:
     done = CliRunner().invoke(cli, ["status", "-n", "1"])
 
