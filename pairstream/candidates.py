@@ -39,16 +39,13 @@ class Candidates:
         name = self.dataset.name
         if manifest.sha256 == self.dataset.sha256:
             return f"the same bytes as {name} (SHA-256)"
-        gone = manifest.left_out.get("forgotten", 0)
-        why = (
-            f"{gone} pairs of forgotten runs are left out"
-            if gone
-            else (
-                f"it has {self.dataset.pairs} pairs; what the topic no longer keeps, or a dataset "
-                "before it that is not beside it, makes another one"
-            )
+        gone = manifest.left_out.get("forgotten", 0) - self.dataset.left_out.get("forgotten", 0)
+        if gone > 0:
+            return f"not the bytes of {name} (SHA-256): {gone} pairs were forgotten since"
+        return (
+            f"not the bytes of {name} (SHA-256), which has {self.dataset.pairs} pairs: the topic "
+            "no longer keeps all of them, or the datasets before it are not beside it"
         )
-        return f"NOT the bytes of {name} (SHA-256): {why}"
 
     def earlier(self) -> Iterator[str]:
         """Pairs that the datasets before it took or left out for good: in its offsets they are

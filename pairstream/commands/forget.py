@@ -93,8 +93,6 @@ def _forget(data: Any, traces: Any, *, rewrite: bool) -> list[str]:
 
     remember_forgotten(data, traces.runs, datetime.now(UTC))
     forgotten = forgotten_runs(data)
-    for folder in rewritten_folders(data):
-        mark_dataset(folder, forgotten)
     rewritten = []
     for name in data.dataset_names():
         mark = mark_dataset(data.datasets / name, forgotten)
@@ -103,6 +101,8 @@ def _forget(data: Any, traces: Any, *, rewrite: bool) -> list[str]:
             out = path_of_rewritten(data, name)
             if rewrite_dataset(data, name, out, forgotten):
                 rewritten.append(str(out))
+    for folder in rewritten_folders(data):
+        mark_dataset(folder, forgotten)
     return rewritten
 
 

@@ -47,7 +47,9 @@ def command(
     pairs give the same bytes as the live dataset's, by the settings that were given to the trainer.
     From events, a model that garbles (high_temperature) is asked anew, and may say something else.
     Of the settings of a dataset, scored rows go by --eval-fraction and --held-out-by alone. Runs
-    that were forgotten in the data directory (`pairstream forget`) are left out.
+    that were forgotten in the data directory (`pairstream forget`) are left out. With --dataset the
+    topic must be the one that the dataset was cut from, and it is said at the end whether the bytes
+    are the same.
 
     \b
     Examples:

@@ -132,7 +132,7 @@ def test_a_replay_of_a_dataset_says_where_it_is_another_one(
     done = deployment.command(*replay, tmp_path / "without")
 
     pairs = sum(pair.run_id == gone for pair in MADE[:12])
-    assert f"NOT the bytes of ds-000001 (SHA-256): {pairs} pairs of forgotten runs" in done.stdout
+    assert f"; not the bytes of ds-000001 (SHA-256): {pairs} pairs were forgotten" in done.stdout
     other = f"{deployment.names.prefix}other."
     deployment.command("topics", "apply", "--topic-prefix", other)
     done = deployment.command(*replay, tmp_path / "other", "--topic-prefix", other, check=False)
