@@ -62,6 +62,8 @@ class WorkerApp:
         self.garblers = open_garblers(settings)
         # What cannot be is said now, not when the first run is settled.
         self.redactor = open_redactor(settings)
+        if self.redactor is not None:
+            self.redactor.start()
         self.names = Names(settings.topic_prefix)
         self._row_topics = {topic: self.names.topic(topic) for topic in TOPICS}
         self.failed = failed
@@ -107,7 +109,7 @@ class WorkerApp:
         table.read_state = reader.state
         table.read_committed = lambda ours: reader.committed(table.source, ours)
         table.describe_source = self._describe_source
-        table.new_partition = lambda: Partition.by(settings)
+        table.new_partition = lambda: Partition.by(settings, beat=self._beat)
         table.now_ms = self.clock.now_ms
         table.failed = self.failed
         self.faust.tables.add(table)
@@ -115,7 +117,7 @@ class WorkerApp:
 
     def _add_agents(self) -> None:
         async def settle_runs(stream: Any) -> None:
-            self._start(self.fence.beat(), self.producer.serve(), self.table.watch())
+            self._start(self.fence.serve(), self.producer.serve(), self.table.watch())
             self._start(self.vitals.serve())
             self._start(self.expiry.serve(self.table, self.producer, self.fence))
             self._start(watch_source(self._describe_source, changed=self.failed))
@@ -162,6 +164,11 @@ class WorkerApp:
 
     def _owns(self, event: Batch) -> bool:
         return bool(event.message.generation_id == self.faust.consumer_generation_id)
+
+    def _beat(self) -> None:
+        """The loop stands, and works: heartbeats to the group have a thread of their own."""
+        self.fence.beat()
+        self.vitals.at_work()
 
     # --- One batch -------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 from schemas.errors import InvalidRecord
@@ -27,7 +28,7 @@ from schemas.topics import (
 from streams.garbling import garbled_bytes
 from streams.pairing import Redact, Settlement, give_up, settle
 from streams.redaction import open_redactor
-from streams.redaction_program import NotRedacted
+from streams.redaction_program import Beat, NotRedacted, no_beat
 from streams.runs import AgentEvent, Folded, Run, event_digest
 from streams.state import MARKER, Marker, decode_marker, event_key, marker_key, split_key
 
@@ -124,12 +125,16 @@ class Partition:
         self._touched: dict[str, OpenRun] = {}
 
     @classmethod
-    def by(cls, settings: PairingSettings) -> Self:
-        """Worker, rebuilding and replay fold by the same settings, or they would not agree."""
+    def by(cls, settings: PairingSettings, *, beat: Beat = no_beat) -> Self:
+        """Worker, rebuilding and replay fold by the same settings, or they would not agree.
+
+        `beat` is called again and again while texts are redacted, which may take long.
+        """
+        redactor = open_redactor(settings)
         return cls(
             extended=settings.pairing_extended,
             run_max_bytes=settings.run_max_bytes,
-            redact=open_redactor(settings),
+            redact=redactor and partial(redactor, beat=beat),
         )
 
     def apply(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from schemas.errors import InvalidSettings
 from schemas.settings import PairingSettings
 from streams.redaction_patterns import COMPILED, PATTERNS, Pattern
-from streams.redaction_program import RedactionProgram
+from streams.redaction_program import Beat, RedactionProgram, no_beat
 
 PROGRAM = "by_program"
 
@@ -30,12 +30,20 @@ class Redactor:
         self._program = program
         self.counts: Counter[str] = Counter()
 
-    def __call__(self, texts: list[str]) -> list[str]:
+    def start(self) -> None:
+        """For a worker. Raises: InvalidSettings."""
+        if self._program is not None:
+            self._program.start()
+
+    def __call__(self, texts: list[str], *, beat: Beat = no_beat) -> list[str]:
         """As many texts, in this order. Raises: NotRedacted, when the program fails."""
-        redacted = [redact(text, self._patterns, self.counts) for text in texts]
+        redacted = []
+        for text in texts:
+            redacted.append(redact(text, self._patterns, self.counts))
+            beat()
         if self._program is None:
             return redacted
-        answers = self._program.ask(redacted)
+        answers = self._program.ask(redacted, beat)
         self.counts[PROGRAM] += sum(map(str.__ne__, redacted, answers))
         return answers
 

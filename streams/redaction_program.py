@@ -9,6 +9,7 @@ import selectors
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 
 import msgspec
 import structlog
@@ -21,6 +22,9 @@ log = structlog.get_logger()
 
 # All other runs of the worker wait for an answer.
 ANSWER_SECONDS = 1.0
+# The first one after a start: the program may have a model to load before.
+FIRST_ANSWER_SECONDS = 60.0
+BEAT_SECONDS = 0.5
 # After so many failures in a row it is left alone for a while, and nothing is redacted meanwhile.
 FAILURES = 3
 PAUSE_SECONDS = 10.0
@@ -28,7 +32,14 @@ PAUSE_SECONDS = 10.0
 CHUNK_BYTES = 65_536
 ANSWER_MAX_BYTES = 2**30
 
+# Called at least each `BEAT_SECONDS` while an answer is awaited.
+Beat = Callable[[], None]
+
 _decode = msgspec.json.Decoder(list[str]).decode
+
+
+def no_beat() -> None:
+    """For those of whom nobody wants to know."""
 
 
 class NotRedacted(Exception):
@@ -36,7 +47,10 @@ class NotRedacted(Exception):
 
 
 class RedactionProgram:
-    """Started when it is first needed, and again after each failure; ends with our process."""
+    """Started when it is first needed, and again after each failure; ends with our process.
+
+    Of a worker, started before: what it loads, it loads while the worker joins its group.
+    """
 
     def __init__(self, words: list[str]) -> None:
         """Raises: InvalidSettings when there is no such program."""
@@ -46,20 +60,32 @@ class RedactionProgram:
             )
         self._words = words
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_answered = False
         self._failures = 0
+        self._pause_seconds = 0.0
         self._paused_until = 0.0
 
-    def ask(self, texts: list[str]) -> list[str]:
-        """Blocking, for a second at most. Raises: NotRedacted."""
+    def start(self) -> None:
+        """For a worker, whose other runs shall not wait for a program that fails again and again:
+        it is left alone for a while then. Raises: InvalidSettings when it cannot be started.
+        """
+        self._pause_seconds = PAUSE_SECONDS
+        try:
+            self._started()
+        except OSError as error:
+            raise InvalidSettings(f"PAIRSTREAM_REDACT_COMMAND: {error}") from error
+
+    def ask(self, texts: list[str], beat: Beat = no_beat) -> list[str]:
+        """Blocking, for a second at most, or a minute after a start. Raises: NotRedacted."""
         if time.monotonic() < self._paused_until:
             raise NotRedacted("the program failed again and again, and is left alone for a while")
         try:
-            answer = self._answer(texts)
+            answer = self._answer(texts, beat)
         except (NotRedacted, OSError) as error:
             self.close()
             self._failures += 1
             if self._failures >= FAILURES:
-                self._paused_until = time.monotonic() + PAUSE_SECONDS
+                self._paused_until = time.monotonic() + self._pause_seconds
             log.error("redaction_failed", why=str(error), in_a_row=self._failures)
             raise NotRedacted(str(error)) from error
         self._failures = 0
@@ -71,8 +97,11 @@ class RedactionProgram:
             self._process.communicate()
             self._process = None
 
-    def _answer(self, texts: list[str]) -> list[str]:
-        line = _exchange(self._started(), msgspec.json.encode(texts) + b"\n")
+    def _answer(self, texts: list[str], beat: Beat) -> list[str]:
+        process = self._started()
+        seconds = ANSWER_SECONDS if self._has_answered else FIRST_ANSWER_SECONDS
+        line = _exchange(process, msgspec.json.encode(texts) + b"\n", seconds, beat)
+        self._has_answered = True
         try:
             answer = _decode(line)
             "".join(answer).encode()
@@ -84,6 +113,7 @@ class RedactionProgram:
 
     def _started(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
+            self._has_answered = False
             self._process = subprocess.Popen(
                 self._words,
                 stdin=subprocess.PIPE,
@@ -106,19 +136,23 @@ def _without_secrets() -> dict[str, str]:
     }
 
 
-def _exchange(process: "subprocess.Popen[bytes]", question: bytes) -> bytes:
+def _exchange(
+    process: "subprocess.Popen[bytes]", question: bytes, seconds: float, beat: Beat
+) -> bytes:
     """Write and read at once: either pipe may be full. Raises: NotRedacted, OSError."""
     assert process.stdin is not None
     assert process.stdout is not None
-    deadline = time.monotonic() + ANSWER_SECONDS
+    deadline = time.monotonic() + seconds
     left, answer = memoryview(question), bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdin, selectors.EVENT_WRITE)
         selector.register(process.stdout, selectors.EVENT_READ)
         while not answer.endswith(b"\n"):
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise NotRedacted(f"it gave no answer within {ANSWER_SECONDS:.0f} s")
+            left_seconds = deadline - time.monotonic()
+            ready = selector.select(min(BEAT_SECONDS, max(0.0, left_seconds)))
+            beat()
+            if not ready and left_seconds <= BEAT_SECONDS:
+                raise NotRedacted(f"it gave no answer within {seconds:.0f} s")
             for key, _ in ready:
                 if key.fileobj is process.stdin:
                     left = left[_write(key.fd, left[:CHUNK_BYTES]) :]

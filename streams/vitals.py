@@ -60,6 +60,7 @@ class WorkerVitals:
         self.work: Work | None = None
         self._names = Names(settings.topic_prefix)
         self._beat = time.monotonic()
+        self._worked = float("-inf")
         self.registry = registry = new_registry("worker", self._lag)
         self._consumed = Counter(
             "pairstream_events_consumed", "Events folded, by type.", ["type"], registry=registry
@@ -138,6 +139,10 @@ class WorkerVitals:
             self._beat = time.monotonic()
             await asyncio.sleep(BEAT_SECONDS)
 
+    def at_work(self) -> None:
+        """The main loop does not turn, nor looks for records, since it works on some."""
+        self._beat = self._worked = time.monotonic()
+
     def folded(self, effects: Effects, *, newest_ms: int) -> None:
         for kind, count in effects.kinds.items():
             self._consumed.labels(event_type(kind)).inc(count)
@@ -177,8 +182,8 @@ class WorkerVitals:
         if self.work is not None and now - self._beat > STUCK_SECONDS:
             return f"the main loop has not turned for {now - self._beat:.0f} s"
         polled = self.work.polled_at() if self.work else None
-        if polled is not None and now - polled > HUNG_SECONDS:
-            return f"no records were looked for in {now - polled:.0f} s"
+        if polled is not None and (idle := now - max(polled, self._worked)) > HUNG_SECONDS:
+            return f"no records were looked for in {idle:.0f} s"
         return None
 
     def not_ready(self) -> str | None:

@@ -5,16 +5,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import faust
+import orjson
 import pytest
 from aiokafka.cluster import ClusterMetadata
 from confluent_kafka import KafkaError
 from faust.transport.drivers import aiokafka as driver
 
 from schemas import clients
-from streams import fence
+from streams import fence, redaction
 from tests.faust.faust_producer import FaustProducer, writes_with
 from tests.faust.memory import STOCK, Memory, World, in_loop
 from tests.faust.worker import OPENS_A_RUN, REFUSED, Ended, Worker
+from tests.streams.histories import IDLE, attempted, finished, proposed, started
 
 
 class Clock:
@@ -160,6 +162,37 @@ async def test_zombie_that_wakes_writes_nothing(monkeypatch: pytest.MonkeyPatch)
         worker.memory.append([1])
         assert "stood still" in await worker.ended(settling)
         assert len(worker.producer.sent) == 1
+
+
+# Of several texts, each of which is redacted by itself; 15 s of session allow gaps of 7.5 s.
+LONG_RUN = [
+    orjson.dumps(event)
+    for event in (started("r-1"), proposed(), attempted(1, "a", IDLE), finished())
+]
+
+
+@in_loop
+@pytest.mark.parametrize(("seconds_a_text", "ends"), [(4, False), (8, True)])
+async def test_a_worker_that_redacts_for_long_is_no_zombie(
+    monkeypatch: pytest.MonkeyPatch, seconds_a_text: int, ends: bool
+) -> None:
+    clock = Clock()
+
+    def slow(text: str, *_: object) -> str:
+        clock.seconds += seconds_a_text
+        return text
+
+    monkeypatch.setattr(fence, "time", clock)
+    monkeypatch.setattr(redaction, "redact", slow)
+    memory = Memory([0, 1, 2, 3], values=LONG_RUN)
+    options = {"session_timeout_seconds": 15, "redact": "secrets", "batch_records": 4}
+    async with Worker(memory, **options) as worker:  # type: ignore[arg-type]
+        settling = await worker.start_settling()
+        if ends:
+            assert "stood still for 8.0 s" in await worker.ended(settling)
+            return
+        await worker.sent(1)
+        assert clock.seconds >= 1_000 + 8, "each beat was in time, all of them together were not"
 
 
 @in_loop

@@ -181,6 +181,18 @@ def test_a_worker_whose_loops_stand_still_is_not_live(
     assert vitals.not_ready() == vitals.not_live()
 
 
+def test_a_worker_that_works_on_what_it_has_read_is_live(
+    worker: tuple[WorkerVitals, StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vitals, work = worker
+    later = time.monotonic() + STUCK_SECONDS + HUNG_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert vitals.not_live() is not None
+
+    vitals.at_work()
+    assert vitals.not_live() is None
+
+
 def test_a_trainer_counts_the_steps_of_trainings_and_their_time(tmp_path: Path) -> None:
     vitals = TrainerVitals(TrainerSettings(data_dir=tmp_path / "not there yet"))
     begun = datetime(2026, 11, 23, tzinfo=UTC)

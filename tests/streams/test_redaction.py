@@ -1,6 +1,7 @@
 """What is taken out of texts before rows are made of them, and what stays."""
 
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from re import _constants, _parser  # type: ignore[attr-defined]
@@ -195,7 +196,7 @@ def test_a_program_that_fails_redacts_nothing(
     tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if why == "no answer within":
-        monkeypatch.setattr(redaction_program, "ANSWER_SECONDS", 0.05)
+        monkeypatch.setattr(redaction_program, "FIRST_ANSWER_SECONDS", 0.05)
     program = _program(tmp_path, FAILING[why])
 
     with pytest.raises(NotRedacted, match=why):
@@ -203,7 +204,48 @@ def test_a_program_that_fails_redacts_nothing(
     program.close()
 
 
-def test_a_program_that_failed_is_started_again_and_at_last_left_alone(tmp_path: Path) -> None:
+LOADING = f"import time\ntime.sleep(0.3)\n{UPPER}"
+
+
+def test_a_program_may_take_its_time_to_start_and_all_hear_that_we_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redaction_program, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(redaction_program, "BEAT_SECONDS", 0.05)
+    program, beats = _program(tmp_path, LOADING), list[float]()
+
+    assert program.ask(["a"], lambda: beats.append(time.monotonic())) == ["A"]
+    assert len(beats) > 2
+    program.close()
+    program.start()
+    assert program.ask(["b"]) == ["B"]
+    program.close()
+
+
+def test_after_its_first_answer_a_program_has_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redaction_program, "ANSWER_SECONDS", 0.05)
+    once = "import time\nprint(input(), flush=True)\ntime.sleep(1000)"
+    program = _program(tmp_path, once)
+
+    assert program.ask(["a"]) == ["a"]
+    with pytest.raises(NotRedacted, match="no answer within"):
+        program.ask(["a"])
+
+
+def test_a_program_that_cannot_be_started_is_a_wrong_setting(tmp_path: Path) -> None:
+    script = tmp_path / "redact"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+
+    with pytest.raises(InvalidSettings, match="PAIRSTREAM_REDACT_COMMAND"):
+        RedactionProgram([str(script)]).start()
+
+
+def test_a_program_that_failed_is_started_again_and_at_last_left_alone_by_a_worker(
+    tmp_path: Path,
+) -> None:
     fails_at_first = f"import os\nif not os.path.exists('there'):\n    raise SystemExit\n{UPPER}"
     program = _program(tmp_path, fails_at_first.replace("there", str(tmp_path / "there")))
 
@@ -214,6 +256,10 @@ def test_a_program_that_failed_is_started_again_and_at_last_left_alone(tmp_path:
     program.close()
 
     (tmp_path / "there").unlink()
+    for _ in range(redaction_program.FAILURES + 1):
+        with pytest.raises(NotRedacted, match="it ended"):
+            program.ask(["a"])
+    program.start()
     for _ in range(redaction_program.FAILURES):
         with pytest.raises(NotRedacted):
             program.ask(["a"])
