@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from pairstream.candidates import Candidates
 from pairstream.merge_part import Merging
@@ -59,8 +60,15 @@ class Wanted:
     forgotten: frozenset[str] = frozenset()
 
 
-def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
-    """Returns: a line for the user. Raises: PairstreamError."""
+class Rebuilt(NamedTuple):
+    """`summary`: a line for the user; `not_redacted`: runs that are left out, as that failed."""
+
+    summary: str
+    not_redacted: int
+
+
+def rebuild(wanted: Wanted, out: Path, progress: Progress) -> Rebuilt:
+    """Raises: PairstreamError."""
     with folder_beside(out) as temporary:
         reader = _reader(wanted)
         # A model is loaded once, and an endpoint's bounds are those of one process.
@@ -81,7 +89,7 @@ def rebuild(wanted: Wanted, out: Path, progress: Progress) -> str:
     told = [_summary(manifest, out), _remark(wanted.origin, reports)]
     if wanted.like is not None:
         told.append(wanted.like.compared(manifest))
-    return "; ".join(told)
+    return Rebuilt("; ".join(told), sum(report.not_redacted for report in reports))
 
 
 def _work(wanted: Wanted, part: Part, folder: Path, *, shares: int) -> Work:

@@ -65,6 +65,7 @@ class Lines:
 
     invalid = 0
     open_runs = 0
+    not_redacted = 0
 
     def of(self, messages: Iterable[Message]) -> Iterator[bytes]:
         """What the next records give, in the order of each partition."""
@@ -142,6 +143,7 @@ class LinesOfEvents(Lines):
             yield value + b"\n"
         for settlement in effects.settlements:
             self._waiting += settlement.garble_requests
+            self.not_redacted += settlement.outcome.reason == "not_redacted"
         if len(self._waiting) >= (self._garblers.batch or GARBLED_AT_ONCE):
             yield from self.rest()
 
@@ -175,7 +177,7 @@ def write_lines(work: Work) -> Iterator[Report]:
         for line in lines.rest():
             target.add(line)
         target.close()
-        yield Report(read, lines.invalid, lines.open_runs, done=True)
+        yield Report(read, lines.invalid, lines.open_runs, lines.not_redacted, done=True)
 
 
 def _lines(work: Work) -> Lines:

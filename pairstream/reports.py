@@ -12,6 +12,7 @@ class Report(Struct, frozen=True, omit_defaults=True):
     read: int = 0
     invalid: int = 0
     open_runs: int = 0
+    not_redacted: int = 0
     done: bool = False
     error: str | None = None
 

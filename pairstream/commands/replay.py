@@ -8,6 +8,7 @@ import click
 
 from pairstream.moments import MomentType
 from pairstream.settings_loader import load, settings_options
+from schemas.errors import PairstreamError
 from schemas.settings import DatasetSettings, GarblingSettings
 
 ANEW = (
@@ -47,9 +48,9 @@ def command(
     pairs give the same bytes as the live dataset's, by the settings that were given to the trainer.
     From events, a model that garbles (high_temperature) is asked anew, and may say something else.
     Of the settings of a dataset, scored rows go by --eval-fraction and --held-out-by alone. Runs
-    that were forgotten in the data directory (`pairstream forget`) are left out. With --dataset the
-    topic must be the one that the dataset was cut from, and it is said at the end whether the bytes
-    are the same.
+    that were forgotten in the data directory (`pairstream forget`) are left out. Exit code 1 where
+    some could not be redacted: they are left out too. With --dataset the topic must be the one that
+    the dataset was cut from, and it is said at the end whether the bytes are the same.
 
     \b
     Examples:
@@ -63,6 +64,7 @@ def command(
     from pairstream.terminal import show_progress
     from schemas.topics import PAIRS, RUN_EVENTS, SCORED_ROWS, Names
     from streams.garblers import open_garblers
+    from streams.redaction import open_redactor
     from trainer.datasets import read_manifest
     from trainer.forgotten import forgotten_runs
     from trainer.layout import DataDir
@@ -82,6 +84,8 @@ def command(
     topics = {"events": RUN_EVENTS, "pairs": PAIRS, "scored-rows": SCORED_ROWS}
     names = Names(pairing.topic_prefix)
     topic = names.topic(topics[source])
+    if source == "events":
+        open_redactor(pairing)  # what cannot be is told before anything is read
     [described] = Cluster(pairing).describe(topic)
     if like is not None:
         like.check_source(described)
@@ -90,4 +94,10 @@ def command(
         click.echo(ANEW, err=True)
     forgotten = frozenset(forgotten_runs(DataDir(settings.data_dir)))
     wanted = Wanted(source, pairing, described, cut, kind or "pairs", since, like, forgotten)
-    click.echo(rebuild(wanted, out, show_progress))
+    rebuilt = rebuild(wanted, out, show_progress)
+    click.echo(rebuilt.summary)
+    if rebuilt.not_redacted:
+        raise PairstreamError(
+            f"{rebuilt.not_redacted} runs are left out of {out}, since redacting them failed: mend "
+            "the program of PAIRSTREAM_REDACT_COMMAND, and replay again into another folder"
+        )

@@ -184,7 +184,7 @@ def test_a_worker_whose_loops_stand_still_is_not_live(
 def test_a_worker_that_works_on_what_it_has_read_is_live(
     worker: tuple[WorkerVitals, StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vitals, work = worker
+    vitals, _ = worker
     later = time.monotonic() + STUCK_SECONDS + HUNG_SECONDS
     monkeypatch.setattr(time, "monotonic", lambda: later)
     assert vitals.not_live() is not None
