@@ -63,7 +63,7 @@ class WorkerApp:
         # What cannot be is said now, not when the first run is settled.
         self.redactor = open_redactor(settings)
         if self.redactor is not None:
-            self.redactor.start()
+            self.redactor.warm_up()
         self.names = Names(settings.topic_prefix)
         self._row_topics = {topic: self.names.topic(topic) for topic in TOPICS}
         self.failed = failed

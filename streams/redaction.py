@@ -5,7 +5,6 @@ one too: replay and `verify` ask it again.
 """
 
 import functools
-import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -30,10 +29,10 @@ class Redactor:
         self._program = program
         self.counts: Counter[str] = Counter()
 
-    def start(self) -> None:
+    def warm_up(self) -> None:
         """For a worker. Raises: InvalidSettings."""
         if self._program is not None:
-            self._program.start()
+            self._program.warm_up()
 
     def __call__(self, texts: list[str], *, beat: Beat = no_beat) -> list[str]:
         """As many texts, in this order. Raises: NotRedacted, when the program fails."""
@@ -55,18 +54,25 @@ def redact(text: str, patterns: Sequence[Pattern], counts: Counter[str]) -> str:
     """
     for pattern in patterns:
         if any(hint in text for hint in pattern.hints):
-            found = functools.partial(_replace, pattern, counts)
-            text = COMPILED[pattern.expression].sub(found, text)
+            text = _redact(text, pattern, counts)
     return text
 
 
-def _replace(pattern: Pattern, counts: Counter[str], match: re.Match[str]) -> str:
-    secret = "secret" if "secret" in match.re.groupindex else 0
-    if not pattern.is_one(match[secret]):
-        return match[0]
-    counts[pattern.kind] += 1
-    start, end = (place - match.start() for place in match.span(secret))
-    return f"{match[0][:start]}[REDACTED:{pattern.kind}]{match[0][end:]}"
+def _redact(text: str, pattern: Pattern, counts: Counter[str]) -> str:
+    expression = COMPILED[pattern.expression]
+    group = "secret" if "secret" in expression.groupindex else 0
+    kept: list[str] = []
+    done = at = 0
+    while match := expression.search(text, at):
+        start, end = match.span(group)
+        length = pattern.length_of(text[start:end])
+        if not length:
+            at = match.start() + 1  # another may begin in what is none
+            continue
+        counts[pattern.kind] += 1
+        kept += text[done:start], f"[REDACTED:{pattern.kind}]"
+        done = at = start + length
+    return "".join((*kept, text[done:]))
 
 
 def countable(settings: PairingSettings) -> list[str]:

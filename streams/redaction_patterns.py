@@ -8,56 +8,41 @@ import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from streams.account_numbers import card_length, iban_length
+
 Group = Literal["secrets", "personal"]
 
 
 class Pattern(NamedTuple):
     """One kind, or a part of it. Of a match the group `secret`, or else all of it, is taken out.
 
-    `hints`: a text with none of them is not searched. `is_one`: whether a match is one in earnest.
+    `hints`: a text with none of them is not searched. `length_of`: how much of what was found is
+    one in earnest, from its beginning; 0: nothing.
     """
 
     kind: str
     group: Group
     expression: str
     hints: tuple[str, ...]
-    is_one: Callable[[str], bool] = lambda _: True
+    length_of: Callable[[str], int] = len
 
 
-def _digits(text: str) -> str:
-    return "".join(filter(str.isdigit, text))
+def _if_it_has_a_digit(text: str) -> int:
+    return len(text) if any(character.isdigit() for character in text) else 0
 
 
-def _has_a_digit(text: str) -> bool:
-    return any(character.isdigit() for character in text)
-
-
-def passes_luhn(text: str) -> bool:
-    """The check sum of payment cards (ISO/IEC 7812-1)."""
-    total = 0
-    for place, digit in enumerate(map(int, reversed(_digits(text)))):
-        doubled = digit * 2 if place % 2 else digit
-        total += doubled - 9 if doubled > 9 else doubled
-    return total % 10 == 0
-
-
-def passes_mod_97(text: str) -> bool:
-    """The check sum of account numbers (ISO 13616)."""
-    packed = text.replace(" ", "")
-    moved = packed[4:] + packed[:4]
-    return int("".join(str(int(character, 36)) for character in moved)) % 97 == 1
-
-
-# No word goes on to the left; to the right.
-_L, _R = r"(?<![A-Za-z0-9_-])", r"(?![A-Za-z0-9_-])"
+# No word goes on to the left, but for the letter of an escape in code; to the right.
+_L, _R = r"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt]))", r"(?![A-Za-z0-9_-])"
 
 PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "private_key",
         "secrets",
-        # Base64 has no dash, so this ends where the key ends; one that was cut off, with its text.
+        # Headers may have dashes. Base64 has none, so this ends where the key ends; one that was
+        # cut off, with its text.
         r"-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----"
-        r"(?:\s{1,4}Proc-Type: [^\n]{1,80}\s{1,4}DEK-Info: [^\n]{1,80})?[^-]{0,32768}+"
+        r"(?:(?:\s|\\[nr]){1,4}+[A-Za-z][A-Za-z-]{1,30}+: (?:[^\n\\-]|-(?!----)){0,256}+){0,8}+"
+        r"[^-]{0,32768}+"
         r"(?:-----END [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----)?",
         ("PRIVATE KEY",),
     ),
@@ -76,7 +61,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "aws_secret_key",
         "secrets",
-        r"(?i:aws_?secret_?(?:access_?)?key)[\"']?\s{0,3}[=:]\s{0,3}[\"']?"
+        r"(?i:aws_?secret_?key|secret_?access_?key)\\{0,3}[\"']?\s{0,3}[=:]\s{0,3}\\{0,3}[\"']?"
         r"(?P<secret>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+])",
         ("ecret", "ECRET"),
     ),
@@ -94,7 +79,7 @@ PATTERNS: tuple[Pattern, ...] = (
             *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "hf_", "npm_"),
             *("pypi-", "k_live_", "k_test_", "sk-", "xox", "AIza", "ya29.", "SG."),
         ),
-        _has_a_digit,
+        _if_it_has_a_digit,
     ),
     Pattern(
         "webhook",
@@ -106,13 +91,15 @@ PATTERNS: tuple[Pattern, ...] = (
         "bearer_token",
         "secrets",
         _L + r"(?i:bearer|basic)\s{1,3}(?P<secret>[A-Za-z0-9._~+/=-]{16,4096}+)",
-        ("earer ", "EARER ", "asic ", "ASIC "),
-        _has_a_digit,
+        ("earer", "EARER", "asic", "ASIC"),
+        _if_it_has_a_digit,
     ),
     Pattern(
         "password_in_url",
         "secrets",
-        r"(?<=[A-Za-z0-9])://[^\s/:@\"']{0,256}+:(?P<secret>[^\s/@\"']{1,256}+)@",
+        # To the last `@`: passwords are put there as they are, too.
+        r"(?<=[A-Za-z0-9])://[^\s/:@\"']{0,256}+:"
+        r"(?P<secret>[^\s/@\"']{1,256}+(?:@[^\s/@\"']{0,256}+(?=@)){0,8}+)@",
         ("://",),
     ),
     Pattern(
@@ -126,29 +113,30 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "iban",
         "personal",
-        r"[A-Z](?<![A-Za-z0-9].)[A-Z][0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?"
-        r"(?![A-Za-z0-9])",
+        r"[A-Z](?:(?<![A-Za-z0-9].)|(?<=\\[nrt].))[A-Z][0-9]{2}"
+        r"(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])",
         tuple("0123456789"),
-        passes_mod_97,
+        iban_length,
     ),
     Pattern(
         "card_number",
         "personal",
-        r"[2-6](?<![A-Za-z0-9.+-].)(?:(?<=4)[0-9]{3}|(?<=5)[1-5][0-9]{2}|(?<=2)[2-7][0-9]{2}"
+        r"[2-6](?:(?<![A-Za-z0-9.+-].)|(?<=\\[nrt].))"
+        r"(?:(?<=4)[0-9]{3}|(?<=5)[1-5][0-9]{2}|(?<=2)[2-7][0-9]{2}"
         r"|(?<=3)[4-8][0-9]{2}|(?<=6)[05][0-9]{2})(?:[ -]?[0-9]){9,15}(?![A-Za-z0-9])",
         tuple("23456"),
-        passes_luhn,
+        card_length,
     ),
     Pattern(
         "phone_number",
         "personal",
-        r"\+(?<![\w+].)[1-9](?:[ .()/-]{0,2}[0-9]){7,14}(?![0-9])",
+        r"\+(?:(?<![\w+].)|(?<=\\[nrt].))[1-9](?:[ .()/-]{0,2}[0-9]){7,14}(?![0-9])",
         ("+",),
     ),
     Pattern(
         "phone_number",
         "personal",
-        r"[(2-9](?<![\w.+(-].)(?:(?<=\()[2-9][0-9]{2}\) ?|(?<=[2-9])[0-9]{2}-)"
+        r"[(2-9](?:(?<![\w.+(-].)|(?<=\\[nrt].))(?:(?<=\()[2-9][0-9]{2}\) ?|(?<=[2-9])[0-9]{2}-)"
         r"[2-9][0-9]{2}-[0-9]{4}(?![0-9])",
         ("-",),
     ),

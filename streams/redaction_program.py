@@ -65,7 +65,7 @@ class RedactionProgram:
         self._pause_seconds = 0.0
         self._paused_until = 0.0
 
-    def start(self) -> None:
+    def warm_up(self) -> None:
         """For a worker, whose other runs shall not wait for a program that fails again and again:
         it is left alone for a while then. Raises: InvalidSettings when it cannot be started.
         """

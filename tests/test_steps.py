@@ -26,7 +26,7 @@ SCRIPT = "of a training's process, which is killed as a whole (tests/trainer/tes
 WITHOUT = {
     "streams/garbler_child.py main: start": "a thread of a process that keeps nothing",
     "streams/pipeline.py _acknowledge: ack": "outlives nothing before the commit, which has points",
-    "streams/redaction.py _replace: start": "where a match starts",
+    "streams/redaction.py _redact: start": "where a match starts",
     "streams/worker.py _schedule_shutdown: start": "a timer",
     "trainer/archive.py archive: write_durably": PART,
     "trainer/content.py finish_sides: rename": PART,

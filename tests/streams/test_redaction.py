@@ -29,6 +29,12 @@ SECRETS = tuple(pattern for pattern in PATTERNS if pattern.group == "secrets")
 # Put together here, so that nothing takes this file for a leak.
 KEY = "-----BEGIN RSA PRIVATE " + "KEY-----\nMIIEow\nIBAAKC+/=\n-----END RSA PRIVATE " + "KEY-----"
 OLD_KEY = KEY.replace("\nMIIEow", "\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00FF\n\nMIIEow")
+PGP_KEY = (
+    "-----BEGIN PGP PRIVATE " + "KEY BLOCK-----\nVersion: GnuPG v2\nComment: Tools - http://t.org\n"
+    "\nlQOYBF+/\n=abcd\n-----END PGP PRIVATE " + "KEY BLOCK-----"
+)
+AWS_KEY = "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYEXAMPLEKEY"
+CARD = "[REDACTED:card_number]"
 JWT = "eyJ" + "hbGciOiJIUzI1NiJ9" + ".eyJ" + "zdWIiOiIxIn0" + ".c2lnbmF0dXJl"
 
 # Text, and what becomes of it.
@@ -38,9 +44,21 @@ FOUND: list[tuple[str, str]] = [
     (KEY.partition("\n-----END")[0], "[REDACTED:private_key]"),
     (f"t = \"{JWT}\"", "t = \"[REDACTED:jwt]\""),
     ("id AKIA" + "IOSFODNN7EXAMPLE.", "id [REDACTED:aws_access_key]."),
+    (f"k = '{PGP_KEY}' - x", "k = '[REDACTED:private_key]' - x"),
+    (PGP_KEY.replace("\n", "\\n") + "\\n - x", "[REDACTED:private_key]\\n - x"),
+    (PGP_KEY.partition("\n-----END")[0], "[REDACTED:private_key]"),
+    (f"aws_secret_access_key = {AWS_KEY}", "aws_secret_access_key = [REDACTED:aws_secret_key]"),
+    (f'"SecretAccessKey": "{AWS_KEY}"', '"SecretAccessKey": "[REDACTED:aws_secret_key]"'),
     (
-        "aws_secret_access_key = " + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        "aws_secret_access_key = [REDACTED:aws_secret_key]",
+        f'{{\\"SecretAccessKey\\": \\"{AWS_KEY}\\"',
+        '{\\"SecretAccessKey\\": \\"[REDACTED:aws_secret_key]\\"',
+    ),
+    (f'aws_secret_access_key=\\"{AWS_KEY}', 'aws_secret_access_key=\\"[REDACTED:aws_secret_key]'),
+    (f'aws_secret_key=\\\\"{AWS_KEY}', 'aws_secret_key=\\\\"[REDACTED:aws_secret_key]'),
+    ("print('a\\nghp_" + "a1" * 18 + "')", "print('a\\n[REDACTED:api_key]')"),
+    (
+        "'\\t" + JWT + "\\nAKIA" + "IOSFODNN7EXAMPLE'",
+        "'\\t[REDACTED:jwt]\\n[REDACTED:aws_access_key]'",
     ),
     ("ghp_" + "a1" * 18, "[REDACTED:api_key]"),
     ("github_pat_" + "1A_b" * 20, "[REDACTED:api_key]"),
@@ -53,12 +71,30 @@ FOUND: list[tuple[str, str]] = [
      "https://hooks.slack.com/services/[REDACTED:webhook]"),
     ("A: Bearer " + "abcdef0123456789abcdef", "A: Bearer [REDACTED:bearer_token]"),
     ("postgres://me:" + "hunter2@db:5432/x", "postgres://me:[REDACTED:password_in_url]@db:5432/x"),
+    ("A: Bearer\t" + "abcdef0123456789abcdef", "A: Bearer\t[REDACTED:bearer_token]"),
+    ("postgres://u:" + "p@s@s@db/x", "postgres://u:[REDACTED:password_in_url]@db/x"),
     ("redis://:" + "hunter2@cache", "redis://:[REDACTED:password_in_url]@cache"),
     ("Write to jo.doe+x@mail.example.co.uk.", "Write to [REDACTED:email]."),
     ("DE89 3704 0044 0532 0130 00 is it", "[REDACTED:iban] is it"),
     ("GB82WEST12345698765432", "[REDACTED:iban]"),
-    ("4111 1111 1111 1111, 12/29", "[REDACTED:card_number], 12/29"),
-    ("378282246310005", "[REDACTED:card_number]"),
+    ("BE68 5390 0754 7034 BIC KREDBEBB", "[REDACTED:iban] BIC KREDBEBB"),
+    ("BE68 5390 0754 7034 KREDBEBB", "[REDACTED:iban] KREDBEBB"),
+    ("IBAN ES9121000418450200051332 BIC", "IBAN [REDACTED:iban] BIC"),
+    ("ES91 2100 0418 4502 0005 1332 EUR", "[REDACTED:iban] EUR"),
+    ("AT61 1904 3002 3457 3201 BIC", "[REDACTED:iban] BIC"),
+    ("AB12 CDEF AT61 1904 3002 3457 3201", "AB12 CDEF [REDACTED:iban]"),
+    ("print('\\nAT61 1904 3002 3457 3201')", "print('\\n[REDACTED:iban]')"),
+    ("4111 1111 1111 1111, 12/29", f"{CARD}, 12/29"),
+    ("Card 4111 1111 1111 1111 12/27 cvc 123", f"Card {CARD} 12/27 cvc 123"),
+    ("4111-1111-1111-1111 123", f"{CARD} 123"),
+    ("4111111111111111 123", f"{CARD} 123"),
+    ("4222222222222 4111 1111 1111 1111 12", f"{CARD} {CARD} 12"),
+    ("2235 4111 1111 1111 1111", f"2235 {CARD}"),
+    (
+        "f('\\n4111111111111111', '\\n+49 30 123456')",
+        f"f('\\n{CARD}', '\\n[REDACTED:phone_number]')",
+    ),
+    ("378282246310005", CARD),
     ("call +49 (30) 123456-78", "call [REDACTED:phone_number]"),
     ("(212) 555-0123 or 212-555-0123", "[REDACTED:phone_number] or [REDACTED:phone_number]"),
 ]  # fmt: skip
@@ -75,6 +111,9 @@ LEFT = [
     "weights @ inputs.T",
     "1732480000123456789",
     "4111 1111 1111 1112",
+    "4111 1111 1111 12 41",
+    "AT61 1904 3002 3457 3202 BIC",
+    "BE68 5390 0754 703",
     "GB82 WEST 1234 5698 7654 33",
     "3.141592653589793238",
     "2026-11-24T21:30:00+00:00",
@@ -148,7 +187,7 @@ def _retries(parsed: Any) -> int:
 EVIL = [
     "eyJ", "-eyJ", "eyJa.eyJa.", "a@", "a.a@", "a@a.", "://a:", "http://", "+1", "+1 1", "4111 ",
     "-----BEGIN PRIVATE KEY", "4", "DE89 ", "A", "sk-", "xoxb-", "Bearer a", "basic ", "SG.a.",
-    "AKIA",
+    "AKIA", "2234 ", "GB12 ", "://a:b@", "-----BEGIN PRIVATE KEY-----\nA: ",
 ]  # fmt: skip
 
 
@@ -217,7 +256,7 @@ def test_a_program_may_take_its_time_to_start_and_all_hear_that_we_wait(
     assert program.ask(["a"], lambda: beats.append(time.monotonic())) == ["A"]
     assert len(beats) > 2
     program.close()
-    program.start()
+    program.warm_up()
     assert program.ask(["b"]) == ["B"]
     program.close()
 
@@ -240,7 +279,7 @@ def test_a_program_that_cannot_be_started_is_a_wrong_setting(tmp_path: Path) -> 
     script.chmod(0o755)
 
     with pytest.raises(InvalidSettings, match="PAIRSTREAM_REDACT_COMMAND"):
-        RedactionProgram([str(script)]).start()
+        RedactionProgram([str(script)]).warm_up()
 
 
 def test_a_program_that_failed_is_started_again_and_at_last_left_alone_by_a_worker(
@@ -259,7 +298,7 @@ def test_a_program_that_failed_is_started_again_and_at_last_left_alone_by_a_work
     for _ in range(redaction_program.FAILURES + 1):
         with pytest.raises(NotRedacted, match="it ended"):
             program.ask(["a"])
-    program.start()
+    program.warm_up()
     for _ in range(redaction_program.FAILURES):
         with pytest.raises(NotRedacted):
             program.ask(["a"])
