@@ -128,6 +128,7 @@ class WorkerApp:
                 rows, state = self._settle_runs(event)
                 self.traces.worked(event, begun_ns, "fold", rows, state)
                 await pipeline.feed(event, rows, state)
+                await asyncio.sleep(0)  # a rebalance is heard of between two batches
 
         async def garble(stream: Any) -> None:
             pipeline = self._pipeline("garbling")

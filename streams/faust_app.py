@@ -15,6 +15,10 @@ from streams.transport import batching_transport
 # Batches that wait in memory behind those in flight.
 BUFFERED_BATCHES = 8
 
+# Records in a batch where a program redacts: it may take a second for each that ends a run, and a
+# rebalance waits for the batches in hand, but not for longer than its limit.
+ASKED_AT_ONCE = 10
+
 FETCH_BYTES = 4 * 1024 * 1024
 
 # Between heartbeats nobody learns that a worker has joined, so a long session must not stretch it.
@@ -58,13 +62,14 @@ def faust_app(
         table_standby_replicas=0,
         worker_redirect_stdouts=False,
     )
+    at_once = ASKED_AT_ONCE if settings.redact_command else settings.batch_records
     slow = {}
     if garbled_at_once is not None:
         slow[names.topic(GARBLE_REQUESTS)] = garbled_at_once
     app.transport = batching_transport(
         urls,
         app,
-        batch_records=settings.batch_records,
+        batch_records=min(at_once, settings.batch_records),
         slow=slow,
         committed=traces.committed,
     )

@@ -1,7 +1,6 @@
 """What is taken out of texts before rows are made of them, and what stays."""
 
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from re import _constants, _parser  # type: ignore[attr-defined]
@@ -221,12 +220,16 @@ def test_a_program_answers_after_the_patterns_and_is_asked_again(tmp_path: Path)
     assert redactor.counts == {"jwt": 1, PROGRAM: 3}
 
 
+# After an answer to the empty list with which each start ends.
+BEGUN = "print(input(), flush=True)\ninput()\n"
+
 FAILING = {
-    "it ended": "",
-    "no JSON list of texts": "input(); print('nonsense', flush=True); input()",
-    "answered 2 texts with 1": "input(); print('[\"x\"]', flush=True); input()",
-    "no JSON list of text": "input(); print('[1, 2]', flush=True); input()",
-    "no answer within": "import time; time.sleep(1000)",
+    "it ended": BEGUN,
+    "no JSON list of texts": f"{BEGUN}print('nonsense', flush=True); input()",
+    "answered 2 texts with 1": f"{BEGUN}print('[\"x\"]', flush=True); input()",
+    "no JSON list of text": f"{BEGUN}print('[1, 2]', flush=True); input()",
+    "no answer within": f"{BEGUN}import time; time.sleep(1000)",
+    "no answer": f"{BEGUN}import time\nwhile 1: print('x', end='', flush=True); time.sleep(0.01)",
 }
 
 
@@ -234,8 +237,8 @@ FAILING = {
 def test_a_program_that_fails_redacts_nothing(
     tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if why == "no answer within":
-        monkeypatch.setattr(redaction_program, "FIRST_ANSWER_SECONDS", 0.05)
+    if why.startswith("no answer"):
+        monkeypatch.setattr(redaction_program, "ANSWER_SECONDS", 0.05)
     program = _program(tmp_path, FAILING[why])
 
     with pytest.raises(NotRedacted, match=why):
@@ -243,34 +246,57 @@ def test_a_program_that_fails_redacts_nothing(
     program.close()
 
 
-LOADING = f"import time\ntime.sleep(0.3)\n{UPPER}"
+# Begins when its file `go` is there.
+WAITING = f"import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n{UPPER}"
 
 
 def test_a_program_may_take_its_time_to_start_and_all_hear_that_we_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redaction_program, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(redaction_program, "BEAT_SECONDS", 0.05)
-    program, beats = _program(tmp_path, LOADING), list[float]()
+    monkeypatch.setattr(redaction_program, "BEAT_SECONDS", 0.01)
+    go, beats = tmp_path / "go", list[None]()
+    program = _program(tmp_path, WAITING.replace("'go'", repr(str(go))))
 
-    assert program.ask(["a"], lambda: beats.append(time.monotonic())) == ["A"]
-    assert len(beats) > 2
+    def beat() -> None:
+        beats.append(None)
+        if len(beats) > 5:
+            go.touch()
+
+    assert program.ask(["a"], beat) == ["A"]
+    assert len(beats) > 5
     program.close()
-    program.warm_up()
-    assert program.ask(["b"]) == ["B"]
-    program.close()
 
 
-def test_after_its_first_answer_a_program_has_a_second(
+def test_a_worker_waits_for_the_start_before_its_work_and_no_run_for_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    go = tmp_path / "go"
+    go.touch()
+    program = _program(tmp_path, WAITING.replace("'go'", repr(str(go))))
     monkeypatch.setattr(redaction_program, "ANSWER_SECONDS", 0.05)
-    once = "import time\nprint(input(), flush=True)\ntime.sleep(1000)"
-    program = _program(tmp_path, once)
+    program.warm_up()
+    go.unlink()
+    program.close()  # as after a failure
 
-    assert program.ask(["a"]) == ["a"]
+    for _ in range(redaction_program.FAILURES + 1):
+        with pytest.raises(NotRedacted, match="is being started"):
+            program.ask(["a"])
+    monkeypatch.setattr(redaction_program, "ANSWER_SECONDS", 30.0)
+    go.touch()
+    program._start_seconds = 30.0
+    assert program.ask(["a"]) == ["A"]  # the same process: it was not started anew
+    program.close()
+
+
+def test_a_start_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction_program, "START_SECONDS", 0.05)
+    program = _program(tmp_path, "import time; time.sleep(1000)")
+
+    with pytest.raises(InvalidSettings, match="PAIRSTREAM_REDACT_COMMAND: it gave no answer"):
+        program.warm_up()
     with pytest.raises(NotRedacted, match="no answer within"):
         program.ask(["a"])
+    program.close()
 
 
 def test_a_program_that_cannot_be_started_is_a_wrong_setting(tmp_path: Path) -> None:
@@ -298,9 +324,12 @@ def test_a_program_that_failed_is_started_again_and_at_last_left_alone_by_a_work
     for _ in range(redaction_program.FAILURES + 1):
         with pytest.raises(NotRedacted, match="it ended"):
             program.ask(["a"])
+    (tmp_path / "there").touch()
     program.warm_up()
+    (tmp_path / "there").unlink()
+    program.close()
     for _ in range(redaction_program.FAILURES):
-        with pytest.raises(NotRedacted):
+        with pytest.raises(NotRedacted, match="it ended"):
             program.ask(["a"])
     (tmp_path / "there").touch()
     with pytest.raises(NotRedacted, match="left alone"):
@@ -311,7 +340,10 @@ def test_a_program_knows_no_secret_of_ours(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PAIRSTREAM_SASL_PASSWORD", "correct-horse")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-token=correct-horse")
     program = _program(
-        tmp_path, "import json, os\ninput()\nprint(json.dumps([str(dict(os.environ))]), flush=True)"
+        tmp_path,
+        "import json, os, sys\n"
+        "for line in sys.stdin:\n"
+        "    print(json.dumps([str(dict(os.environ)) for _ in json.loads(line)]), flush=True)",
     )
 
     assert "correct-horse" not in program.ask(["x"])[0]
