@@ -20,7 +20,6 @@ ONLY_OURS = {
     "positions_that_come_when_the_next_rebalance_has_begun_move_nothing",
     "tests/faust/test_producing.py::test_a_worker_that_redacts_for_long_is_no_zombie",
     "tests/faust/test_group_coordinator.py::test_coordinator_that_knows_is_believed",
-    "tests/faust/test_producing.py::test_a_worker_that_redacts_for_long_is_no_zombie",
 }
 
 
