@@ -15,7 +15,7 @@ from trainer.segments import OpenSegment
 from trainer.training_manifest import STARTED, Started, write_started
 
 NO_TEXT = b'{"time":"2026-01-01T00:00:00Z","step":"started","detail":"\xff"}\n'
-TOO_DEEP = b"[" * 5000 + b"\n"
+TOO_DEEP = b'{"x":' + b"[" * 5000 + b"\n"
 
 
 @pytest.fixture

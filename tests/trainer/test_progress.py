@@ -43,7 +43,7 @@ def metrics(tmp_path: Path) -> Path:
         (line(3) + b'{"step":3,"steps":10,"train_loss":0.1}\n', 3),
         (line(4, None), 4),
         (b"\xff\n[]\n", None),
-        (line(1) + b'{"step":2,"steps":3,"x":"\xff"}\n' + b"[" * 5000 + b"\n", 1),
+        (line(1) + b'{"step":2,"steps":3,"x":"\xff"}\n' + b'{"x":' + b"[" * 5000 + b"\n", 1),
         (line(1) + line(10**400), 1),
         (line(1) * 1000 + line(2), 2),
     ],
