@@ -121,18 +121,19 @@ def folder_lock(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def open_no_link(path: Path, mode: Literal["ab", "wb"]) -> IO[bytes]:
-    """Open it for writing; a link that stands there, which may lead anywhere, is removed first.
+    """Open it for writing. A link that stands there, which may lead anywhere, is removed first, and
+    a pipe, at which the opening would wait.
 
     In its folder, a training may leave what it likes.
     """
-    if path.is_symlink():
+    if path.is_symlink() or path.is_fifo():
         path.unlink()
     # By the name that Path.open calls, too: the tests of failing disks stand in for it.
     return io.open(path, mode, opener=_open_no_link)  # noqa: UP020
 
 
 def _open_no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def open_to_read(path: Path) -> io.BufferedReader:

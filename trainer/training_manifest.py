@@ -129,7 +129,8 @@ def how_it_ended(
     if code and why is None:
         meaning = EXIT_MEANINGS.get(code, f"exit code {code}")
         why = f"{meaning}{_last_word(plan.folder / LOG)}: see {plan.folder / LOG}"
-    if (plan.folder / LOG).exists():  # the script makes the other files safe, this one is not its
+    # The script makes the other files safe, this one is not its.
+    if plan.folder / LOG in files_in(plan.folder, [LOG]):
         sync_file(plan.folder / LOG)
     return TrainingManifest(
         training_id=plan.training_id,

@@ -1,10 +1,13 @@
 """The data directory's names, and writing whole files."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from trainer.layout import DataDir, make_folder, write_durably
+from tests.trainer.left_in_place import secret_link
+from trainer.layout import DataDir, make_folder, open_no_link, write_durably
 
 
 def with_datasets(root: Path, *names: str) -> DataDir:
@@ -83,3 +86,18 @@ def test_a_link_in_the_way_of_a_write_leads_nowhere(tmp_path: Path) -> None:
     assert victim.read_bytes() == b"as it was"
     assert not (tmp_path / "file").is_symlink()
     assert (tmp_path / "file").read_bytes() == b"written"
+
+
+@pytest.mark.parametrize("place", [secret_link, os.mkfifo])
+def test_what_is_written_goes_through_no_link_and_waits_at_no_pipe(
+    place: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "training.log"
+    place(path)
+    before = {file: file.read_text() for file in tmp_path.glob("secret")}
+
+    with open_no_link(path, "ab") as file:
+        file.write(b"ours")
+
+    assert path.read_text() == "ours"
+    assert {file: file.read_text() for file in before} == before

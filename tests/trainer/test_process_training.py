@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -81,6 +82,18 @@ def test_a_link_in_its_place_is_not_read(name: str, bench: Bench, tmp_path: Path
         assert read_training(bench.folder) is None
     else:
         assert read_started(bench.folder) is None
+
+
+def test_a_pipe_in_place_of_the_log_holds_up_nothing(bench: Bench) -> None:
+    bench.run()
+    started = Started(datetime(2026, 11, 30, tzinfo=UTC), "process", "python", "tag", "base", [])
+    (bench.folder / "training.log").unlink()
+    os.mkfifo(bench.folder / "training.log")
+    plan = training._plan(bench.request, bench.settings())
+
+    manifest = how_it_ended(plan, read_manifest(bench.request.dataset), started, Ended(3))
+    assert manifest.exit_code == 3
+    assert "training.log" not in manifest.files
 
 
 def test_what_is_done_is_not_done_again(bench: Bench) -> None:
