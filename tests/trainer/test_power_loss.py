@@ -32,8 +32,8 @@ NOT_NEEDED = {
     "forgotten.remember_forgotten:make_folder": "a person's command",
     "forgotten.remember_forgotten:write_durably": "the same",
     "forgotten.mark_dataset:write_durably": "the same; a cut marks again what it finds unmarked",
-    "image.write:make_folder": "each start lays the context out again until the script has ended",
-    "image.write:make_folder+": "the same, of the script's folder in it",
+    "image._make_own_folder:make_folder": "each start lays the context out again until the script "
+    "has ended",
     "image.write:write_durably": "so it does; a file is replaced at once for those who read it",
     "intake.__init__:make_folder": "the first segment makes it safe again, before it has a name",
     "known_ids._write:fsync": "needed where a pair comes again: has a test of its own below",
