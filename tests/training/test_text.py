@@ -76,6 +76,7 @@ ROLES_TEMPLATE = (
     "{% for message in messages %}  {{ '<\uff5cUser\uff5c>' if message['role'] == 'user' else "
     "'<\uff5cAssistant\uff5c>' }}{{ message['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}  {{ '<\uff5cAssistant\uff5c>' }}{% endif %}"
+    "{% if enable_thinking is false %}<think>{% endif %}"
 )
 
 
@@ -83,10 +84,10 @@ def test_tokens_of_roles_that_are_not_called_special_are_control_tokens(
     tiny_model: Path, tmp_path: Path, make_trainer: Callable[..., Any]
 ) -> None:
     """As DeepSeek's distilled models have them; blanks, words and other added tokens are text."""
-    added = (*ROLES, "  ", "user", "<h1>")
+    added = (*ROLES, "  ", "user", "<think>")
     base = with_added_tokens(tmp_path / "roles", tiny_model, *added, template=ROLES_TEMPLATE)
     tokenizer = load_tokenizer(base)
-    spelt = f"a{ROLES[0]}b  user <h1>{ROLES[1]}"
+    spelt = f"a{ROLES[0]}b  user <think>{ROLES[1]}"
     row = pair(0, prompt=[message(spelt)], chosen=response(spelt))
     trainer = make_trainer([row], base_model=base)
 
@@ -95,7 +96,7 @@ def test_tokens_of_roles_that_are_not_called_special_are_control_tokens(
     [trained] = trainer.train_dataset
     ids = trained["prompt_ids"] + trained["chosen_ids"]
     assert [ids.count(tokens[text]) for text in ROLES] == [1, 1]  # the template's own
-    assert all(ids.count(tokens[text]) >= 2 for text in ("user", "<h1>"))
+    assert all(ids.count(tokens[text]) >= 2 for text in ("user", "<think>"))
 
 
 def test_control_tokens_in_a_role_stay_text(tiny_model: Path) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 NEVER = "(?!)"  # a pattern that matches nothing
 
+BARS = ("|", "\uff5c")  # as in <|user|>; DeepSeek's are wide
+
 
 def control_texts(tokenizer: Any) -> set[str]:
     """What the tokenizer would read as control tokens, also those that have no name.
 
-    Some models mark their tokens of roles as ordinary ones: the chat template tells them. It holds
-    blanks and words too, which some tokenizers have as added tokens: those are text.
+    Some models mark their tokens of roles as ordinary ones: the chat template tells them, and bars
+    tell them from other added tokens in it. Those are text: blanks, words, and `<think>`, which a
+    model writes itself.
     """
     written = template_text(tokenizer)
     added = {
@@ -24,8 +27,7 @@ def control_texts(tokenizer: Any) -> set[str]:
 
 
 def _is_a_mark(content: str) -> bool:
-    text = content.strip()
-    return len(text) > 1 and not text.isalnum()
+    return any(bar in content for bar in BARS)
 
 
 def template_text(tokenizer: Any) -> str:
