@@ -14,6 +14,7 @@ from msgspec import Struct
 from pairstream.cluster import Cluster, Ranges, lag
 from pairstream.data_facts import DataFacts
 from pairstream.reader import TopicReader
+from schemas.json_errors import JSON_ERRORS
 from schemas.rows import TrainingStep
 from schemas.settings import KafkaSettings
 from schemas.topics import (
@@ -223,5 +224,5 @@ def _decoded(reader: TopicReader, type_: type[T]) -> Iterator[T | None]:
     for message in reader.read():
         try:
             yield decoder.decode(message.value() or b"")
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except JSON_ERRORS:
             yield None

@@ -16,6 +16,7 @@ from pairstream.models import learnt_from
 from pairstream.reader import TopicReader
 from pairstream.run_records import PROGRESS_EVERY, Progress
 from pairstream.terminal import moment
+from schemas.json_errors import JSON_ERRORS
 from schemas.settings import KafkaSettings
 from schemas.topics import (
     CONSUMED,
@@ -222,7 +223,7 @@ def _gone_after(newest: datetime, kept_ms: int) -> datetime | None:
 def _told(value: bytes | None) -> RunOf | None:
     try:
         return run_of(value or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
 
 

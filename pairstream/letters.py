@@ -24,6 +24,7 @@ from pairstream.terminal import key_text, moment
 from schemas import dead_letters
 from schemas.dead_letters import Header
 from schemas.errors import PairstreamError
+from schemas.json_errors import JSON_ERRORS
 from schemas.settings import KafkaSettings
 from schemas.topics import CONSUMED, Names
 
@@ -136,7 +137,7 @@ def named_run(value: bytes | None) -> str | None:
     """The run that a record's value names, whatever else is wrong with it."""
     try:
         return _named_decoder.decode(value or b"").run_id
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
 
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.errors import PairstreamError
+from schemas.json_errors import JSON_ERRORS
 
 
 class _Row(Struct):
@@ -54,7 +55,7 @@ def _rows(file: Path) -> Iterator[_Row]:
         with file.open("rb") as lines:
             for line in lines:
                 yield decoder.decode(line)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, *JSON_ERRORS) as error:
         raise PairstreamError(f"{file} cannot be read ({error}): restore it") from error
 
 

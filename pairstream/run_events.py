@@ -21,6 +21,7 @@ from schemas.events import (
     StrategyProposed,
     parse_event,
 )
+from schemas.json_errors import JSON_ERRORS
 from schemas.settings import WorkerSettings
 from streams.partition import Effects, Partition
 
@@ -182,7 +183,7 @@ def _type(event: Event | None, value: bytes | None) -> str | None:
         return str(event.__struct_config__.tag)
     try:
         return _typed_decoder.decode(value or b"").type
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
 
 

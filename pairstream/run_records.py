@@ -10,6 +10,7 @@ from pairstream.cluster import Cluster
 from pairstream.letters import Letter, as_letter, named_run
 from pairstream.reader import TopicReader
 from pairstream.run_events import EventRecord
+from schemas.json_errors import JSON_ERRORS
 from schemas.placement import partition_of
 from schemas.rows import GarbleRequest, Outcome, Pair, ScoredRow
 from schemas.settings import KafkaSettings
@@ -71,7 +72,7 @@ class RunRecords:
         for message in self._at_home(self._names.topic(topic)):
             try:
                 yield decoder.decode(message.value() or b"")
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            except JSON_ERRORS:
                 self.unreadable.append(
                     f"{message.topic()}/{message.partition()}/{message.offset()}"
                 )

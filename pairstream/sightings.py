@@ -18,6 +18,7 @@ from pairstream.terminal import (
     shown_time,
     styled,
 )
+from schemas.json_errors import JSON_ERRORS
 from schemas.rows import Outcome, Pair
 from schemas.topics import DEAD_LETTER_SUFFIX, RUN_OUTCOMES
 
@@ -85,7 +86,7 @@ def as_sighting(message: Message) -> Sighting:
     kind, decoder = _KINDS[topic.endswith(RUN_OUTCOMES.name)]
     try:
         row = decoder.decode(message.value() or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         key = key_text(message.key()) or ""
         return Sighting(
             kind=kind, place=place, time=time, facts={"row": None},

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from schemas.errors import PairstreamError
+from schemas.json_errors import JSON_ERRORS
 from trainer.training_manifest import ADAPTER, METRICS, TrainingManifest
 
 WEIGHTS = "adapter_model.safetensors"
@@ -77,7 +78,7 @@ def read_outcome(folder: Path) -> Outcome:
     metrics, weights = folder / METRICS, folder / ADAPTER / WEIGHTS
     try:
         lines = msgspec.json.Decoder(Line).decode_lines(metrics.read_bytes())
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, *JSON_ERRORS) as error:
         raise PairstreamError(f"{metrics} cannot be read ({error}): restore it") from error
     try:
         return Outcome(lines, load_file(weights))

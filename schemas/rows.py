@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from schemas.errors import InvalidRecord
 from schemas.events import Message, unquoted
+from schemas.json_errors import JSON_ERRORS
 
 INVALID_ROW = "invalid_row"
 
@@ -256,5 +257,5 @@ def _parse(value: bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
         raise InvalidRecord(INVALID_ROW, "the record has no value")
     try:
         return decoder.decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise InvalidRecord(INVALID_ROW, unquoted(error)) from error

@@ -14,6 +14,7 @@ import openai
 import structlog
 from msgspec import Struct
 
+from schemas.json_errors import JSON_ERRORS
 from schemas.settings import GarblingSettings
 from streams.high_temperature import Ask, ModelFailed, NoSample
 
@@ -149,7 +150,7 @@ class OpenAIModel:
 def _decoded(body: bytes) -> _Completion:
     try:
         said = msgspec.json.decode(body, type=_Completion)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise ModelFailed("no_completion") from error
     if not said.choices:
         raise NoSample("no_choice")

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from schemas.errors import PairstreamError
+from schemas.json_errors import JSON_ERRORS
 from schemas.source import Source
 from trainer.composition import Composition
 from trainer.layout import MANIFEST
@@ -93,7 +94,7 @@ def read_manifest(dataset: Path) -> DatasetManifest:
     """Raises: PairstreamError when there is none or it is damaged."""
     try:
         return msgspec.json.decode((dataset / MANIFEST).read_bytes(), type=DatasetManifest)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, *JSON_ERRORS) as error:
         raise PairstreamError(f"{dataset} is no published dataset: {error}") from error
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import PairstreamError
+from schemas.json_errors import JSON_ERRORS
 from trainer.datasets import dataset_lines, read_manifest
 from trainer.layout import MANIFEST, DataDir, folder_lock, make_folder, write_durably
 from trainer.segments import Segment, verify_segment
@@ -86,7 +87,7 @@ def _read(path: Path) -> Mapping[str, datetime]:
     try:
         lines = map(_line, path.read_bytes().splitlines())
         return {line.run_id: line.time for line in lines}
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise PairstreamError(f"{path} is damaged ({error}): restore it") from error
 
 
@@ -151,7 +152,7 @@ def read_mark(dataset: Path) -> Mark | None:
         return msgspec.json.decode((dataset / MARK).read_bytes(), type=Mark)
     except FileNotFoundError:
         return None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise PairstreamError(f"{dataset / MARK} is damaged ({error}): remove it") from error
 
 

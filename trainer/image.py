@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 from schemas.errors import PairstreamError
-from trainer.layout import make_folder, open_to_read, write_durably
+from trainer.layout import content_of, make_folder, write_durably
 
 REPOSITORY = "pairstream-training"
 IMAGE_LABEL = "pairstream.training-image"
@@ -102,7 +102,7 @@ def kept_context(folder: Path, tag: str) -> BuildContext | None:
         str(path.relative_to(folder)) for path in (folder / SCRIPT_FOLDER).glob("*.py")
     ))  # fmt: skip
     try:
-        context = BuildContext({name: _content(folder / name) for name in names})
+        context = BuildContext({name: content_of(folder / name) for name in names})
     except FileNotFoundError:
         return None
     if context.tag != tag:
@@ -111,8 +111,3 @@ def kept_context(folder: Path, tag: str) -> BuildContext | None:
             "run; remove the folder to train with the script of this installation"
         )
     return context
-
-
-def _content(path: Path) -> bytes:
-    with open_to_read(path) as file:
-        return file.read()

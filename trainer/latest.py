@@ -15,6 +15,7 @@ import structlog
 
 from schemas.crash_points import crash_point
 from schemas.errors import PairstreamError
+from schemas.json_errors import JSON_ERRORS
 from trainer.layout import folder_lock, sync_folder, write_durably
 
 log = structlog.get_logger()
@@ -46,7 +47,7 @@ def read_history(models: Path) -> list[Change]:
         return msgspec.json.Decoder(Change).decode_lines(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise PairstreamError(
             f"{path} is damaged ({error}): restore it, or remove it and lose the way back"
         ) from error

@@ -146,6 +146,16 @@ def open_to_read(path: Path) -> io.BufferedReader:
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
 
 
+def content_of(path: Path) -> bytes:
+    """All of a file in whose folder a training may have left links to what only the trainer can
+    read: a link, or what is no file, counts as not there.
+
+    Raises: FileNotFoundError.
+    """
+    with open_to_read(path) as file:
+        return file.read()
+
+
 def write_durably(path: Path, content: bytes, *, read_only: bool = False) -> None:
     """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder."""
     temporary = path.with_name(f".{path.name}.tmp")

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import PairstreamError
+from schemas.json_errors import JSON_ERRORS
 from trainer.segments import Segment
 
 
@@ -51,7 +52,7 @@ class NewPairs:
                     for line in lines:
                         pair = _decoder.decode(line)
                         self.add_pair(pair.run_id, pair.task_id)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except (OSError, *JSON_ERRORS) as error:
             raise PairstreamError(f"{path} cannot be read ({error}): restore it") from error
 
     def clear(self) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from schemas.json_errors import JSON_ERRORS
 from trainer.layout import open_to_read
 
 TAIL_BYTES = 16 * 1024  # holds some lines of metrics
@@ -83,7 +84,7 @@ def last_step(metrics: Path) -> Step | None:
 def _step(line: bytes) -> Step | None:
     try:
         return msgspec.json.decode(line, type=Step)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
 
 

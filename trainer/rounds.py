@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import PairstreamError
+from schemas.json_errors import JSON_ERRORS
 from schemas.printable import printable
 from schemas.recipe import CONTINUE, MERGE
 from schemas.settings import TrainingSettings
@@ -54,7 +55,7 @@ def _check(models: Path, previous: Previous, base_name: str) -> None:
     config = models / previous.training_id / "adapter" / "adapter_config.json"
     try:
         trained_on = msgspec.json.decode(config.read_bytes(), type=_AdapterConfig)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, *JSON_ERRORS) as error:
         raise PairstreamError(
             f"{config} cannot be read ({error}): restore it, or set "
             "PAIRSTREAM_TRAINING_NEXT_ROUND=fresh"

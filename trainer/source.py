@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from schemas.errors import PairstreamError
+from schemas.json_errors import JSON_ERRORS
 from schemas.source import Source
 from trainer.layout import DataDir, folder_lock, make_folder, write_durably
 
@@ -96,7 +97,7 @@ def read_source(data: DataDir) -> SourceFile:
     """Raises: PairstreamError when the file is damaged."""
     try:
         return msgspec.json.decode(data.source.read_bytes(), type=SourceFile)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, *JSON_ERRORS) as error:
         raise PairstreamError(
             f"{data.source} cannot be read ({error}): restore it, or use a new data directory"
         ) from error

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from schemas.json_errors import JSON_ERRORS
 from schemas.rows import TrainingStepName
-from trainer.layout import open_no_link, open_to_read
+from trainer.layout import content_of, open_no_link, open_to_read
 
 STEPS, WAITS = "steps.jsonl", ".waits.json"
 
@@ -50,7 +51,7 @@ def read_steps(folder: Path) -> list[StepNote]:
 def _note(line: bytes) -> StepNote | None:
     try:
         return msgspec.json.decode(line, type=StepNote)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
 
 
@@ -69,9 +70,8 @@ def note_wait(folder: Path, why: str) -> bool:
 def read_wait(folder: Path) -> Wait | None:
     """None where it waits for nothing."""
     try:
-        with open_to_read(folder / WAITS) as file:
-            return msgspec.json.decode(file.read(), type=Wait)
-    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(content_of(folder / WAITS), type=Wait)
+    except (FileNotFoundError, *JSON_ERRORS):
         return None
 
 

@@ -7,12 +7,13 @@ from typing import TypeVar
 import msgspec
 
 from schemas.errors import PairstreamError
+from schemas.json_errors import JSON_ERRORS
 from schemas.printable import printable
 from schemas.rows import TrainingStepName
 from trainer.archive import files_in
 from trainer.datasets import DatasetManifest, file_sha256
 from trainer.launcher import Ended, Plan, Previous
-from trainer.layout import MANIFEST, open_to_read, sync_file, write_durably
+from trainer.layout import MANIFEST, content_of, sync_file, write_durably
 from trainer.made_by import MadeBy, made_by
 from trainer.verdict import Verdict
 
@@ -159,7 +160,7 @@ def how_it_ended(
 def _last_word(log: Path) -> str:
     """What the script itself says of its end, in brackets; on one line, whatever it quotes."""
     try:
-        lines = _content(log).decode(errors="replace").splitlines()
+        lines = content_of(log).decode(errors="replace").splitlines()
     except FileNotFoundError:
         return ""
     last = lines[-1] if lines else ""
@@ -170,7 +171,7 @@ def _last_word(log: Path) -> str:
 
 def _figures(result: Path) -> dict[str, object] | None:
     try:
-        return msgspec.json.decode(_content(result), type=dict[str, object])
+        return msgspec.json.decode(content_of(result), type=dict[str, object])
     except (FileNotFoundError, ValueError, RecursionError):  # it may have left anything
         return None
 
@@ -180,20 +181,11 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 def _read(path: Path, kind: type[S]) -> S | None:
     try:
-        return msgspec.json.decode(_content(path), type=kind)
+        return msgspec.json.decode(content_of(path), type=kind)
     except FileNotFoundError:
         return None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise PairstreamError(f"{path} is damaged ({error}): restore it") from error
-
-
-def _content(path: Path) -> bytes:
-    """In its folder a training may leave links to files that only the trainer can read.
-
-    Raises: FileNotFoundError, for a link too.
-    """
-    with open_to_read(path) as file:
-        return file.read()
 
 
 def _write(path: Path, content: msgspec.Struct) -> None:

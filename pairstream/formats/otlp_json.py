@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from pairstream.formats.record import Unreadable
 from pairstream.formats.spans import NO_PARENT, STATUS_ERROR, Note, Span
 from schemas.events import unquoted
+from schemas.json_errors import JSON_ERRORS
 
 Whole = int | str
 
@@ -109,7 +110,7 @@ def read_json(content: bytes, place: str) -> Iterator[Span | Note]:
     """One export. Raises: Unreadable."""
     try:
         export = _decoder.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise Unreadable(f"no OTLP/JSON: {unquoted(error)}") from error
     if export.resource_spans is None and export.resource_logs is None:
         raise Unreadable("no OTLP/JSON: neither resourceSpans nor resourceLogs is in it")

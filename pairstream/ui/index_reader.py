@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pairstream.ui.index_tables import ALL, EVERY_KIND, FILE, open_for_reading
+from schemas.json_errors import JSON_ERRORS
 from schemas.rows import TrainingStep
 
 # Rows that one page looks at to find those that it shows.
@@ -194,7 +195,7 @@ def _decoded(values: Iterator[bytes]) -> Iterator[TrainingStep]:
     for value in values:
         try:
             yield decoder.decode(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except JSON_ERRORS:
             continue
 
 

@@ -9,6 +9,7 @@ from confluent_kafka import Message
 from msgspec import Meta, Struct
 
 from pairstream.letters import as_letter
+from schemas.json_errors import JSON_ERRORS
 
 DETAIL_CHARACTERS = 300
 
@@ -130,7 +131,7 @@ _step = msgspec.json.Decoder(_StepHead)
 def _decoded(decoder: msgspec.json.Decoder[T], value: bytes | None) -> T | None:
     try:
         return decoder.decode(value or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
 
 

@@ -8,6 +8,7 @@ import msgspec
 from markupsafe import Markup
 
 from pairstream.ui.charts import Series, line_chart
+from schemas.json_errors import JSON_ERRORS
 from trainer.layout import open_to_read
 
 # The file grows with the steps; of a longer one the newest part is drawn.
@@ -52,7 +53,7 @@ def _lines(lines: Iterable[bytes]) -> Iterable[Mapping[str, Any]]:
     for line in lines:
         try:
             found = decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except JSON_ERRORS:
             continue
         if isinstance(found.get("step"), int) and _is_figure(found["step"]):
             yield found

@@ -16,6 +16,7 @@ from msgspec import Struct
 from pairstream.verify.report import Check
 from pairstream.verify.snapshot import Scope
 from schemas.errors import PairstreamError
+from schemas.json_errors import JSON_ERRORS
 
 Identity = tuple[str, str]
 
@@ -59,7 +60,7 @@ def read_ledger(path: Path) -> list[Send]:
                 sends.append(send)
     except OSError as error:
         raise PairstreamError(f"{path} cannot be read: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise PairstreamError(f"{path} line {len(sends) + 1} is no send: {error}") from error
     return sends
 
